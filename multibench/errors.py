@@ -1,0 +1,76 @@
+"""Every error that multibench raises on purpose.
+
+::
+
+    MultibenchError            one clear sentence; the command line exits with 2
+    ├── UnknownNameError       a name that no registry entry has (also a KeyError)
+    ├── NameTakenError         a second registration under one name
+    ├── SuiteError             a suite file or an override that cannot be used
+    ├── CheckpointError        weights, configuration or vocabulary that cannot be used
+    ├── DataError              examples that are missing, malformed or not what the task says
+    ├── StatisticsError        arrays that a statistic is not defined for (also a ValueError)
+    ├── ResultsError           stored results that cannot be read or trusted
+    ├── StorageError           a disk that is full, read-only or gone
+    └── UnavailableError       something that would have to be fetched, and cannot be
+
+A message says what was given, what was expected and what to do. Interruption by the user is no
+error: ``KeyboardInterrupt`` passes through everything here.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "MultibenchError",
+    "NameTakenError",
+    "ResultsError",
+    "StatisticsError",
+    "StorageError",
+    "SuiteError",
+    "UnavailableError",
+    "UnknownNameError",
+]
+
+
+class MultibenchError(Exception):
+    """Base of all errors here. ``str(error)`` is a sentence meant for a person."""
+
+
+class UnknownNameError(MultibenchError, KeyError):
+    """A name that is not registered; the message holds near matches and what exists."""
+
+    # KeyError would print the message quoted and escaped.
+    __str__ = Exception.__str__
+
+
+class NameTakenError(MultibenchError):
+    """Two things were registered under one name."""
+
+
+class SuiteError(MultibenchError):
+    """A suite file, or a ``--set`` override, that cannot be used."""
+
+
+class CheckpointError(MultibenchError):
+    """A checkpoint whose files are missing, damaged or of another shape than they say."""
+
+
+class DataError(MultibenchError):
+    """Data that is missing, malformed, or of another size than the task's facts say."""
+
+
+class StatisticsError(MultibenchError, ValueError):
+    """Arrays of wrong shape or content for the statistic that was asked for."""
+
+
+class ResultsError(MultibenchError):
+    """Stored results of another schema version, or that fail their checksums."""
+
+
+class StorageError(MultibenchError):
+    """Nothing could be written: the disk is full, or the folder is read-only."""
+
+
+class UnavailableError(MultibenchError):
+    """Something is not on this machine and could not, or must not, be fetched."""

@@ -1,0 +1,97 @@
+"""One generic registry, used for checkpoints' families, tasks, metrics, recipes and references."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar
+
+from multibench.errors import NameTakenError, UnknownNameError
+
+__all__ = ["Registry", "near_matches"]
+
+T = TypeVar("T")
+
+
+def near_matches(name: str, known: list[str], limit: int = 3) -> list[str]:
+    """The entries of ``known`` that a person who typed ``name`` may have meant, best first."""
+    by_folded = {entry.lower(): entry for entry in known}
+    hits = difflib.get_close_matches(name.lower(), list(by_folded), n=limit, cutoff=0.6)
+    return [by_folded[hit] for hit in hits]
+
+
+class Registry(Generic[T]):
+    """Names to objects of one kind.
+
+    ``kind`` is the singular noun that messages use ("task"). ``group``, if given, is the
+    entry-point group through which other packages add theirs; such an entry point names either an
+    object or a function without arguments that returns one. Entry points are read on first use,
+    so that importing a registry costs nothing.
+    """
+
+    def __init__(self, kind: str, group: str | None = None) -> None:
+        self.kind = kind
+        self._group = group
+        self._entries: dict[str, T] = {}
+        self._origins: dict[str, str] = {}
+        self._pending = group is not None
+
+    def register(self, name: str, entry: T, origin: str = "multibench") -> T:
+        """Add ``entry`` under ``name``; ``origin`` says who did, for messages.
+
+        Raises ``NameTakenError`` if the name is taken: nothing is ever replaced silently.
+        """
+        if name in self._entries:
+            raise NameTakenError(
+                f"The {self.kind} '{name}' is registered twice: by {self._origins[name]} "
+                f"and by {origin}. Give one of them another name."
+            )
+        self._entries[name] = entry
+        self._origins[name] = origin
+        return entry
+
+    def get(self, name: str) -> T:
+        """The entry called ``name``. Raises ``UnknownNameError`` with near matches."""
+        self._load_entry_points()
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise UnknownNameError(self._unknown(name)) from None
+
+    def origin(self, name: str) -> str:
+        """Who registered ``name``."""
+        self.get(name)
+        return self._origins[name]
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        self._load_entry_points()
+        return sorted(self._entries)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter([self._entries[name] for name in self.names()])
+
+    def __contains__(self, name: object) -> bool:
+        self._load_entry_points()
+        return name in self._entries
+
+    def __len__(self) -> int:
+        return len(self.names())
+
+    def _unknown(self, name: str) -> str:
+        known = self.names()
+        near = near_matches(name, known)
+        hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+        shown = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
+        return f"There is no {self.kind} '{name}'.{hint} Known: {shown or 'none'}."
+
+    def _load_entry_points(self) -> None:
+        if not self._pending:
+            return
+        self._pending = False
+        for point in entry_points(group=self._group or ""):
+            loaded = point.load()
+            entry = loaded() if callable(loaded) and not isinstance(loaded, type) else loaded
+            package = point.dist.name if point.dist else point.value
+            self.register(point.name, entry, origin=f"the package {package}")

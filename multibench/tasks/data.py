@@ -1,0 +1,98 @@
+"""Examples of one split in memory, their fingerprint, and the check against the task's facts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multibench.errors import DataError
+from multibench.tasks.task import SplitFacts, Task
+
+__all__ = ["Examples", "check_against_facts"]
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """The examples of one split, in the order of the release.
+
+    ``texts[k][i]`` is input k of example i; ``labels`` is int64 class numbers ``(n,)``, float64
+    scores ``(n,)``, or None where the split has no labels. ``as_released`` is False if the size or
+    the label distribution differs from the task's facts.
+    """
+
+    task: str
+    split: str
+    ids: tuple[str, ...]
+    texts: tuple[tuple[str, ...], ...]
+    labels: NDArray[np.int64] | NDArray[np.float64] | None
+    origin: str
+    as_released: bool = True
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over ids, texts and labels in order: equal examples, equal fingerprint."""
+        digest = hashlib.sha256()
+        for column in (self.ids, *self.texts):
+            digest.update(f"column {len(column)}\n".encode())
+            for value in column:
+                encoded = value.encode("utf-8", "surrogatepass")
+                digest.update(f"{len(encoded)}:".encode())
+                digest.update(encoded)
+        if self.labels is None:
+            digest.update(b"unlabelled")
+        else:
+            digest.update(f"labels {self.labels.dtype.kind}\n".encode())
+            digest.update(self.labels.astype("<i8" if self.labels.dtype.kind == "i" else "<f8").tobytes())
+        return digest.hexdigest()
+
+
+def _difference(task: Task, facts: SplitFacts, examples: Examples) -> str | None:
+    if len(examples) != facts.rows:
+        return f"{len(examples)} examples instead of {facts.rows}"
+    if examples.labels is None:
+        return "no labels" if facts.labelled else None
+    if facts.histogram is not None:
+        counts = Counter(examples.labels.tolist())
+        found = {name: counts.get(code, 0) for code, name in enumerate(task.labels)}
+        if found != facts.histogram:
+            return f"label counts {found} instead of {facts.histogram}"
+    if facts.mean_score is not None:
+        mean = float(np.mean(examples.labels))
+        if abs(mean - facts.mean_score) > 5.1e-5:
+            return f"a mean score of {mean:.4f} instead of {facts.mean_score:.4f}"
+    return None
+
+
+def check_against_facts(task: Task, examples: Examples, accept_different: bool) -> Examples:
+    """``examples`` as they are if they are what was released.
+
+    If they are not, raises ``DataError``, or with ``accept_different`` returns them marked, so
+    that every number that comes from them can say so.
+    """
+    facts = task.splits.get(examples.split)
+    difference = _difference(task, facts, examples) if facts is not None else None
+    if difference is None:
+        return examples
+    if not accept_different:
+        raise DataError(
+            f"{examples.origin} holds {difference} for {task.name}.{examples.split}: this is not the released "
+            f"data. If that is meant, add '{task.name}' to 'accept_different_data' in the suite; every number "
+            "from it will be marked."
+        )
+    return Examples(
+        task=examples.task,
+        split=examples.split,
+        ids=examples.ids,
+        texts=examples.texts,
+        labels=examples.labels,
+        origin=examples.origin,
+        as_released=False,
+    )

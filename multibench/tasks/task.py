@@ -1,0 +1,161 @@
+"""What a task is: a frozen record read from a TOML file of facts."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from multibench.errors import DataError
+from multibench.registry import Registry
+
+__all__ = ["TASKS", "HubLayout", "OfficialLayout", "OfficialSplit", "SplitFacts", "Task", "find_task"]
+
+Kind = Literal["classification", "regression", "span"]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SplitFacts(_Facts):
+    """Size and label distribution of one split, as released."""
+
+    rows: int
+    histogram: dict[str, int] | None = None
+    """Label name -> count, for classification."""
+    mean_score: float | None = None
+    """Mean gold score to four decimals, for regression."""
+    labelled: bool = True
+
+    @model_validator(mode="after")
+    def _histogram_adds_up(self) -> SplitFacts:
+        if self.histogram is not None and sum(self.histogram.values()) != self.rows:
+            raise ValueError(f"the histogram adds up to {sum(self.histogram.values())}, not to {self.rows} rows")
+        return self
+
+
+class OfficialSplit(_Facts):
+    """Where one split is in the original release, and in which columns."""
+
+    file: str
+    inputs: tuple[str | int, ...]
+    """A column's name, or its position from 0 where the file has no header."""
+    label: str | int | None = None
+    header: bool = True
+
+
+class OfficialLayout(_Facts):
+    """The original release: tab-separated files without quoting."""
+
+    folder: str
+    label_codes: tuple[str, ...] | None = None
+    """How the files write class 0, 1, ...; the label names themselves if not given."""
+    splits: dict[str, OfficialSplit]
+
+
+class HubLayout(_Facts):
+    """The same examples on the Hugging Face Hub."""
+
+    id: str
+    config: str
+    label: str
+    splits: dict[str, str]
+    """Our split name -> theirs."""
+    inputs: tuple[str, ...] | None = None
+    """Column names there, if they differ from the task's."""
+    revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
+    """A pinned commit. None where no source that could be read gives one; the commit is then recorded."""
+
+
+class BuiltinLayout(_Facts):
+    """Examples that a module makes: it has ``split(task, split) -> list of row dictionaries``."""
+
+    module: str
+    label: str
+
+
+class Task(_Facts):
+    """One task. ``labels[i]`` names class i; regression and span tasks have none."""
+
+    name: str
+    version: int
+    title: str
+    description: str
+    kind: Kind
+    inputs: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    score_range: tuple[float, float] | None = None
+    metrics: tuple[str, ...]
+    headline: str
+    evaluations: tuple[str, ...]
+    """Splits that a run is scored on unless a suite says otherwise."""
+    mean_tokens: float
+    """Mean length of a training example in uncased WordPieces; for estimates of cost only."""
+    licence: str
+    source: str
+    splits: dict[str, SplitFacts]
+    official: OfficialLayout | None = None
+    hub: HubLayout | None = None
+    builtin: BuiltinLayout | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Task:
+        if self.headline not in self.metrics:
+            raise ValueError(f"the headline metric {self.headline} is not among {list(self.metrics)}")
+        if (self.kind == "classification") != bool(self.labels):
+            raise ValueError("a classification task has labels, and no other task has")
+        missing = set(self.evaluations) - set(self.splits)
+        if missing:
+            raise ValueError(f"evaluations name splits without facts: {sorted(missing)}")
+        return self
+
+    @property
+    def outputs(self) -> int:
+        """Width of the model's head: classes, 1 for regression, 2 for spans."""
+        return {"classification": len(self.labels), "regression": 1, "span": 2}[self.kind]
+
+
+def _read(path: Path) -> Task:
+    try:
+        return Task.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise DataError(f"The task file {path} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"The task file {path} is not valid TOML: {error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise DataError(f"The task file {path} cannot be used: {where}: {first['msg']}.") from error
+
+
+def _built_in() -> Registry[Task]:
+    registry: Registry[Task] = Registry("task", group="multibench.tasks")
+    for path in sorted((Path(__file__).parent / "facts").glob("*.toml")):
+        task = _read(path)
+        registry.register(task.name, task)
+    return registry
+
+
+TASKS: Registry[Task] = _built_in()
+
+
+@cache
+def _from_file(path: Path, modified_ns: int) -> Task:
+    return _read(path)
+
+
+def find_task(name: str) -> Task:
+    """The task called ``name``, or the one that the TOML file of that path describes.
+
+    Raises ``UnknownNameError`` for an unknown name and ``DataError`` for an unusable file.
+    """
+    if name.endswith(".toml"):
+        path = Path(name).expanduser().resolve()
+        if not path.exists():
+            raise DataError(f"There is no task file {path}.")
+        return _from_file(path, path.stat().st_mtime_ns)
+    return TASKS.get(name)
