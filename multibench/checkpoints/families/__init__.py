@@ -15,6 +15,7 @@ import itertools
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ FACTS = (
     "alias_of", "names",
 )  # fmt: skip
 SIZES = tuple(size.name for size in fields(Architecture))
+UNKNOWN_SIZES = dict.fromkeys(("heads", "intermediate", "vocab_size"))
 # What an `architecture` table may say instead of a size: heads = hidden / head_width,
 # intermediate = hidden * intermediate_ratio.
 RATIOS = ("head_width", "intermediate_ratio")
@@ -71,7 +73,7 @@ def _family(document: Table) -> Family:
     checkpoints = []
     for entry in document["checkpoints"]:
         for row in _expand(_merge(document.get("common", {}), entry)):
-            added = details.pop(_render(row["id"], row), None)
+            added = details.pop(row["id"], None)
             checkpoints.append(_checkpoint(_merge(row, added or {}), document["name"], evidence))
     if details:
         raise CheckpointError(
@@ -114,7 +116,9 @@ def _expand(entry: Table) -> Iterator[Table]:
         _refuse_unknown(unused, KEYS, where)
         row = {**entry, **choice}
         sizes = {**entry.get("architecture", {}), **{key: row.pop(key) for key in SIZES if key in row}}
-        yield {**row, "architecture": _with_ratios(sizes, where)}
+        row["architecture"] = _with_ratios(sizes, where)
+        step_k = row["step"] // 1000 if "step" in row else None
+        yield _filled(row, {**row, **row["architecture"], "step_k": step_k})
 
 
 def _with_ratios(sizes: Table, where: str) -> Table:
@@ -127,15 +131,25 @@ def _with_ratios(sizes: Table, where: str) -> Table:
     return sizes
 
 
-def _render(template: str, row: Table) -> str:
-    values = {**row, **row["architecture"]}
-    if isinstance(values.get("step"), int):
-        values["step_k"] = values["step"] // 1000
-    return template.format_map(values)
+def _filled(value: Any, values: Table) -> Any:
+    """``value`` with every ``{name}`` in its texts replaced."""
+    if isinstance(value, str):
+        return value.format_map(values) if "{" in value else value
+    if isinstance(value, list):
+        return [_filled(item, values) for item in value]
+    if isinstance(value, dict):
+        return {key: _filled(item, values) for key, item in value.items()}
+    return value
+
+
+@cache
+def _architecture(sizes: frozenset[tuple[str, Any]]) -> Architecture:
+    # One object for all checkpoints of a shape: a family has few shapes and many checkpoints.
+    return Architecture(**{**UNKNOWN_SIZES, **dict(sizes)})
 
 
 def _checkpoint(row: Table, family: str, evidence: Mapping[str, Evidence]) -> Checkpoint:
-    name = _render(row["id"], row)
+    name = row["id"]
     chosen = row.get("evidence", {})
     _refuse_unknown(chosen, (*FACTS, "default"), f"the evidence of '{name}'")
 
@@ -147,33 +161,25 @@ def _checkpoint(row: Table, family: str, evidence: Mapping[str, Evidence]) -> Ch
             )
         return evidence[key]
 
-    stated: Table = {
-        "id": name,
-        "architecture": Architecture(
-            **{"heads": None, "intermediate": None, "vocab_size": None, **row["architecture"]}
-        ),
-        "names": tuple(_render(other, row) for other in row.get("names", ())),
-        "alias_of": _render(row["alias_of"], row) if "alias_of" in row else None,
-        **{key: row.get(key) for key in FACTS if key not in ("id", "architecture", "names", "alias_of")},
-    }
+    stated = {fact: row[fact] for fact in FACTS if fact in row}
+    stated["architecture"] = _architecture(frozenset(row["architecture"].items()))
+    stated["names"] = tuple(row.get("names", ()))
     provenance = {
         fact: evidence_for(chosen.get(fact, chosen.get("default")), fact)
-        for fact in FACTS
-        if stated[fact] is not None and stated[fact] != ()
+        for fact, value in stated.items()
+        if value != ()
     }
     sources = []
     for entry in row.get("sources", ()):
-        texts: Table = {
-            key: _render(value, row) if isinstance(value, str) else value for key, value in entry.items()
-        }
-        key = texts.pop("evidence", None)
-        found = provenance["id"] if key is None else evidence_for(key, f"the source {texts['location']}")
-        sources.append(Source(**texts, evidence=found))
+        entry = dict(entry)
+        key = entry.pop("evidence", None)
+        found = provenance["id"] if key is None else evidence_for(key, f"the source {entry['location']}")
+        sources.append(Source(**entry, evidence=found))
     return Checkpoint(
         **stated,
         family=family,
         sources=tuple(sources),
-        notes=tuple(_render(note, row) for note in row.get("notes", ())),
+        notes=tuple(row.get("notes", ())),
         provenance=provenance,
     )
 
