@@ -29,8 +29,9 @@ def test_parameters_are_those_published(architecture: Any, count: Any) -> None:
 
 
 @pytest.mark.parametrize("unknown", ["vocab_size", "intermediate"])
-def test_parameters_are_unknown_if_a_size_is(unknown: Any) -> None:
-    assert replace(TINY, **{unknown: None}).parameters() is None
+def test_parameters_are_unknown_if_a_size_is(unknown: str) -> None:
+    changes: dict[str, Any] = {unknown: None}
+    assert replace(TINY, **changes).parameters() is None
 
 
 def test_the_number_of_heads_does_not_change_the_count() -> None:
