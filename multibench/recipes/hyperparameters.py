@@ -1,0 +1,153 @@
+"""The hyperparameters of fine-tuning: every name, legal value and default, in one place."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from multibench.errors import SuiteError
+from multibench.registry import near_matches
+
+__all__ = ["SPAN_ONLY", "Hyperparameters", "expand_grid"]
+
+# Hyperparameters that only tasks with answer spans (SQuAD) have a use for.
+SPAN_ONLY = ("doc_stride", "max_question_length", "n_best", "max_answer_length", "null_threshold")
+
+
+class Hyperparameters(BaseModel):
+    """One setting of everything that a recipe may decide. Frozen; an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    learning_rate: float = Field(gt=0, description="peak learning rate")
+    batch_size: int = Field(ge=1, description="training examples per optimisation step, over all devices")
+    epochs: float = Field(gt=0, description="passes over the training data; a fraction ends inside a pass")
+    max_length: int = Field(
+        default=128, ge=4, description="longest input in WordPieces, special tokens included; the rest is cut"
+    )
+    optimizer: Literal["adamw", "bert_adam"] = Field(
+        default="adamw",
+        description="adamw: Adam with decoupled weight decay; bert_adam: the same without bias correction",
+    )
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the mean of the gradients")
+    beta2: float = Field(default=0.999, ge=0, lt=1, description="decay of the mean of the squared gradients")
+    epsilon: float = Field(
+        default=1e-8, gt=0, description="added to the denominator of Adam; 1e-6 if not given for bert_adam"
+    )
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="decoupled weight decay, not applied to biases and LayerNorm"
+    )
+    warmup: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of all steps in which the learning rate rises linearly from 0",
+    )
+    warmup_steps: int | None = Field(
+        default=None, ge=0, description="number of warm-up steps; if given, it overrides warmup"
+    )
+    schedule: Literal["linear", "constant"] = Field(
+        default="linear",
+        description="learning rate after the warm-up: linear to 0 at the last step, or constant",
+    )
+    clip_norm: float | None = Field(
+        default=1.0, gt=0, description="largest global norm of the gradients; null: no clipping"
+    )
+    dropout: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="dropout of hidden states; null: as in the checkpoint's configuration",
+    )
+    attention_dropout: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="dropout of attention weights; null: as in the checkpoint's configuration",
+    )
+    head_dropout: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="dropout before the task head; null: as in the checkpoint's configuration",
+    )
+    head_init: Literal["normal", "truncated_normal"] = Field(
+        default="normal",
+        description="distribution of the new head's weights, with the configuration's initializer_range as "
+        "standard deviation; biases are 0",
+    )
+    shuffle_window: int | None = Field(
+        default=None,
+        ge=1,
+        description="records in the buffer that examples are drawn from (Google's code: 100); null: a full "
+        "permutation each epoch",
+    )
+    drop_last: bool = Field(default=False, description="leave out an incomplete last batch")
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="arithmetic of forward and backward pass; weights and optimizer are fp32"
+    )
+    batching: Literal["exact", "bucketed"] = Field(
+        default="exact",
+        description="exact: batches in the order of the shuffle; bucketed: examples of like length share a batch, "
+        "which is faster and no published recipe",
+    )
+    doc_stride: int = Field(
+        default=128, ge=1, description="WordPieces between the starts of two windows of a context"
+    )
+    max_question_length: int = Field(
+        default=64, ge=1, description="longest question in WordPieces; the rest is cut"
+    )
+    n_best: int = Field(default=20, ge=1, description="start and end positions considered for an answer")
+    max_answer_length: int = Field(default=30, ge=1, description="longest answer in WordPieces")
+    null_threshold: float = Field(
+        default=0.0, description="no answer, if its score exceeds that of the best answer by more than this"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _epsilon_follows_the_optimizer(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and data.get("optimizer") == "bert_adam" and "epsilon" not in data:
+            return {**data, "epsilon": 1e-6}
+        return data
+
+
+def expand_grid(values: Mapping[str, Any], where: str = "the recipe") -> tuple[Hyperparameters, ...]:
+    """Every combination of ``values``, each of which is one value or a list of them.
+
+    The order is that of the fields of ``Hyperparameters`` (the first varies slowest), and inside a
+    list that of the list. Raises ``SuiteError``, naming ``where``, for an unknown name (with the
+    nearest legal one), an illegal value, an empty list or a value that is listed twice.
+    """
+    legal = list(Hyperparameters.model_fields)
+    for name, value in values.items():
+        if name not in legal:
+            near = near_matches(str(name), legal)
+            hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(legal)}."
+            raise SuiteError(f"'{name}' in {where} is no hyperparameter. {hint}")
+        if value == []:
+            raise SuiteError(f"{name} in {where} is an empty list; give one value or several.")
+    names = [name for name in legal if name in values]
+    grid = [
+        list(values[name]) if isinstance(values[name], list | tuple) else [values[name]] for name in names
+    ]
+    settings = []
+    for combination in itertools.product(*grid):
+        try:
+            settings.append(Hyperparameters.model_validate(dict(zip(names, combination, strict=True))))
+        except ValidationError as error:
+            raise SuiteError(_sentence(error, where)) from error
+    if len(set(settings)) < len(settings):
+        raise SuiteError(f"{where} lists a value twice; each setting would be run twice.")
+    return tuple(settings)
+
+
+def _sentence(error: ValidationError, where: str) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return f"{where} gives no {name} ({Hyperparameters.model_fields[name].description}); add it."
+    given = f", not {first['input']!r}" if name else ""
+    return f"{name} in {where}: {first['msg'][0].lower()}{first['msg'][1:]}{given}."
