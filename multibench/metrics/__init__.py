@@ -1,0 +1,16 @@
+"""Metrics, each with one definition: a score, its weighted form for resampling, and influence values."""
+
+from __future__ import annotations
+
+from multibench.metrics.base import Metric, Prepared
+from multibench.metrics.classification import F1, Matthews
+from multibench.metrics.correlation import Pearson, Spearman
+from multibench.metrics.means import Accuracy, Mean
+from multibench.registry import Registry
+
+__all__ = ["F1", "METRICS", "Accuracy", "Matthews", "Mean", "Metric", "Pearson", "Prepared", "Spearman"]
+
+METRICS: Registry[Metric] = Registry("metric", group="multibench.metrics")
+
+for _metric in (Accuracy(), F1(), Matthews(), Mean(), Pearson(), Spearman()):
+    METRICS.register(_metric.name, _metric)

@@ -1,0 +1,415 @@
+"""The multi-bootstrap: pretraining seeds and test examples resampled together.
+
+The procedure is that of Sellam et al. (2021, arXiv 2106.16163); resampling two crossed factors
+independently is Owen's pigeonhole bootstrap (2007, doi 10.1214/07-AOAS122), mildly conservative.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from multibench.errors import StatisticsError
+from multibench.metrics.base import Array
+from multibench.stats.estimands import Estimand, estimand
+from multibench.stats.estimate import Estimate, plain
+from multibench.stats.layout import Group, RunInfo, sides, sorted_labels
+from multibench.stats.resample import MetricLike, Plan, Problem, Runs, Undefined, group_samples, prepare
+from multibench.stats.streams import Rng
+
+__all__ = ["Interval", "MultibootstrapResult", "multibootstrap", "multibootstrap_group"]
+
+Interval = Literal["percentile", "basic", "rescaled"]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class MultibootstrapResult:
+    """What ``multibootstrap`` found.
+
+    ``samples`` are the draws, ``(nboot, 2)``: base and experiment. ``p_value`` is two-sided and comes, like
+    ``p_greater`` (evidence that the experiment scores higher) and ``p_less``, from the inversion that gives
+    the interval of ``delta``: ``(k + 1) / (nboot + 1)``. ``p_reference`` is the released function's
+    one-sided share of draws with ``delta <= 0``, floored at ``1 / nboot``, and ``p_reference_negative`` the
+    same for ``delta >= 0``.
+    """
+
+    samples: Array
+    base: Estimate
+    experiment: Estimate
+    delta: Estimate
+    p_value: float
+    p_greater: float
+    p_less: float
+    p_reference: float
+    p_reference_negative: float
+    metric: str
+    paired: bool
+    sampled: tuple[str, ...]
+    nboot: int
+    n_nan_draws: int
+    n_collapsed_runs: int
+    warnings: tuple[str, ...]
+
+    def to_dict(self, samples: bool = False) -> dict[str, Any]:
+        """Everything but the draws (add them with ``samples=True``), ready for JSON."""
+        kept = {key: plain(value) for key, value in vars(self).items() if key != "samples"}
+        return {**kept, "samples": plain(self.samples)} if samples else kept
+
+    def __str__(self) -> str:
+        side = "paired" if self.paired else "unpaired"
+        return f"delta {self.delta}, p = {self.p_value:.3g} two-sided, {side}, {self.metric}"
+
+
+def multibootstrap(
+    run_info: RunInfo,
+    preds: ArrayLike,
+    labels: ArrayLike,
+    metric: MetricLike,
+    paired_seeds: bool = False,
+    sample_seeds: bool = True,
+    sample_examples: bool = True,
+    nboot: int = 1000,
+    rng: Rng = None,
+    confidence: float = 0.95,
+    *,
+    interval: Interval = "percentile",
+    runs: Runs = "averaged",
+    clusters: ArrayLike | None = None,
+    estimand: str | Estimand = "mean",
+    undefined: Undefined = "collapsed",
+    progress: Progress | None = None,
+) -> MultibootstrapResult:
+    """Compare two groups of runs on one test set.
+
+    The first ten arguments mean what they mean in the released function (google-research/language,
+    ``multiberts/multibootstrap.py``).
+
+    Args:
+        run_info: data frame or mapping of columns, one row a run: ``seed`` (pretraining seed),
+        ``intervention``
+            (booleans: false is base) and, for crossed fine-tuning seeds, ``finetune_seed``.
+        preds: ``(n_runs, n_examples[, n_outputs])`` in the order of ``run_info``.
+        labels: ``(n_examples,)``.
+        metric: a registered name, a ``Metric``, or any callable ``(labels, preds) -> float`` (slow).
+        paired_seeds: whether equal seeds on both sides belong together (an intervention on the same
+        checkpoint);
+            seeds of one side only are then dropped, with a warning.
+        sample_seeds: resample pretraining seeds.
+        sample_examples: resample examples.
+        nboot: number of draws.
+        rng: an integer or a ``Generator`` takes the fast path. A legacy ``RandomState`` follows the released
+            function's draws, one by one, and its interpolated quantiles. (There an integer
+            means ``RandomState(integer)``; here it does not.)
+        confidence: level of the intervals.
+        interval: ``percentile``; ``basic`` (reflected about the estimate); ``rescaled``: percentile, with
+            deviations from the estimate scaled to the unbiased variance, which removes the bootstrap's
+            ``(S - 1) / S`` and its multiple counting of the interaction.
+        runs: ``averaged`` within seeds, as released; ``nested``: runs are redrawn within each drawn seed
+        (this
+            counts their noise about twice, since drawn seeds already carry it; meant for one seed a
+            side); ``crossed``: fine-tuning seeds are a third factor, shared by all pretraining seeds.
+        clusters: label of each example's cluster (an article, a premise); clusters are then resampled whole.
+        estimand: ``mean``, ``median`` or ``best-of-<n>`` over runs, every pretraining seed weighing the same.
+        undefined: what a run whose score is undefined (constant predictions under a correlation) contributes:
+            ``collapsed``: the metric's value for collapsed runs (0); ``nan``: NaN.
+        progress: called with draws done and draws in all, after each block.
+
+    Raises:
+        StatisticsError: for shapes, columns or options that do not fit.
+
+    Not to be trusted with 2 to 4 seeds a side, where percentile intervals lack the factor
+    ``S / (S - 1)``: see ``compare_groups``, which shows the random-effects interval beside it.
+
+    """
+    chosen, target = _checked(interval, confidence), _estimand(estimand)
+    exact = not isinstance(rng, np.random.RandomState)
+    problem = prepare(run_info, preds, labels, metric, clusters, undefined, keep_examples=not exact)
+    base, experiment = sides(problem.table)
+    warnings: list[str] = []
+    if paired_seeds:
+        base, experiment = pair(base, experiment, warnings)
+    pools = (0, 0) if paired_seeds else (0, 1)
+    plan = Plan((base, experiment), pools, target, sample_seeds, sample_examples, runs, progress)
+    samples, undefined_scores = group_samples(problem, plan, nboot, rng)
+    if sample_seeds:
+        warnings += [
+            f"The {group.name} side has one pretraining seed: its interval holds no seed variance."
+            for group in plan.groups
+            if group.n_seeds == 1
+        ]
+    plug_in = [problem.value(group, target) for group in plan.groups]
+    deltas = samples[:, 1] - samples[:, 0]
+    delta = plug_in[1] - plug_in[0]
+    n_nan = int(np.isnan(deltas).sum())
+    warnings += _warn_undefined(problem, n_nan, undefined_scores, nboot)
+    factors = [1.0, 1.0, 1.0]
+    if chosen == "rescaled":
+        factors = _rescaling(problem, plan, paired_seeds)
+    sampled = _sampled(sample_seeds, sample_examples, runs, problem.clusters)
+    method = f"multi-bootstrap, {chosen}, over {' and '.join(sampled) or 'nothing'}"
+    n_examples = problem.n_examples
+    estimates = []
+    for value, draws, factor, groups, what in (
+        (plug_in[0], samples[:, 0], factors[0], (base,), f"base: {target.title}"),
+        (plug_in[1], samples[:, 1], factors[1], (experiment,), f"experiment: {target.title}"),
+        (delta, deltas, factors[2], (base, experiment), f"difference of the {target.title}"),
+    ):
+        estimates.append(
+            bootstrap_estimate(
+                value,
+                draws,
+                confidence,
+                chosen,
+                factor,
+                exact,
+                method=method,
+                estimand=what,
+                n_seeds=groups[0].n_seeds if paired_seeds else sum(group.n_seeds for group in groups),
+                n_runs=sum(group.n_runs for group in groups),
+                n_examples=n_examples,
+                caveat=_caveat(groups, sampled),
+            )
+        )
+    shaped = _shape(delta, deltas[~np.isnan(deltas)], chosen, factors[2])
+    p_greater, p_less = _p_values(shaped)
+    return MultibootstrapResult(
+        samples=samples,
+        base=estimates[0],
+        experiment=estimates[1],
+        delta=estimates[2],
+        p_value=min(1.0, 2 * min(p_greater, p_less)) if len(shaped) else math.nan,
+        p_greater=p_greater,
+        p_less=p_less,
+        p_reference=_released_p(deltas <= 0),
+        p_reference_negative=_released_p(deltas >= 0),
+        metric=problem.name,
+        paired=paired_seeds,
+        sampled=sampled,
+        nboot=nboot,
+        n_nan_draws=n_nan,
+        n_collapsed_runs=problem.n_collapsed,
+        warnings=tuple(warnings),
+    )
+
+
+def multibootstrap_group(
+    run_info: RunInfo,
+    preds: ArrayLike,
+    labels: ArrayLike,
+    metric: MetricLike,
+    nboot: int = 1000,
+    rng: Rng = None,
+    confidence: float = 0.95,
+    *,
+    interval: Interval = "percentile",
+    clusters: ArrayLike | None = None,
+    estimand: str | Estimand = "mean",
+    undefined: Undefined = "collapsed",
+    progress: Progress | None = None,
+) -> Estimate:
+    """The score of one group of runs, for tables; arguments as in ``multibootstrap`` (no ``intervention``).
+
+    With two or more pretraining seeds those and the examples are resampled. With one seed and several
+    fine-tuning runs the runs take the seeds' place, and the estimate's ``caveat`` says that nothing is
+    known of other pretraining seeds. With one run only examples are resampled.
+    """
+    chosen, target = _checked(interval, confidence), _estimand(estimand)
+    exact = not isinstance(rng, np.random.RandomState)
+    problem = prepare(run_info, preds, labels, metric, clusters, undefined, keep_examples=not exact)
+    group = problem.table.group("group", range(len(problem.scores)))
+    n_pretraining = group.n_seeds
+    factor_name = "pretraining seeds"
+    if n_pretraining == 1 and group.n_runs > 1:
+        factor_name = "fine-tuning runs"
+        group = Group(
+            group.name, group.rows, tuple(range(group.n_runs)), np.arange(group.n_runs), group.finetune
+        )
+    plan = Plan((group,), (0,), target, progress=progress)
+    samples, _ = group_samples(problem, plan, nboot, rng)
+    sampled = tuple(
+        name
+        for name, there in (
+            (factor_name, group.n_seeds > 1),
+            ("clusters of examples" if clusters is not None else "examples", True),
+        )
+        if there
+    )
+    factor = _rescaling(problem, plan, paired=False)[0] if chosen == "rescaled" else 1.0
+    caveat = ""
+    if n_pretraining == 1:
+        caveat = "one pretraining seed: the interval does not cover other pretraining seeds"
+        if group.n_runs == 1:
+            caveat = "one run: the interval covers neither other pretraining seeds nor other fine-tuning runs"
+    return bootstrap_estimate(
+        problem.value(group, target),
+        samples[:, 0],
+        confidence,
+        chosen,
+        factor,
+        exact,
+        method=f"multi-bootstrap, {chosen}, over {' and '.join(sampled)}",
+        estimand=target.title if n_pretraining > 1 else target.title.replace("pretraining seeds", "its runs"),
+        n_seeds=n_pretraining,
+        n_runs=group.n_runs,
+        n_examples=problem.n_examples,
+        caveat=caveat,
+    )
+
+
+def pair(base: Group, experiment: Group, warnings: list[str]) -> tuple[Group, Group]:
+    """Both sides with their common seeds only; says which seeds were dropped."""
+    common = [seed for seed in base.seeds if seed in set(experiment.seeds)]
+    if not common:
+        raise StatisticsError(
+            f"Paired seeds were asked for, but the sides share none: base has {list(base.seeds)[:5]}, "
+            f"experiment {list(experiment.seeds)[:5]}. Compare them unpaired."
+        )
+    for group in (base, experiment):
+        dropped = [str(seed) for seed in sorted_labels(group.seeds) if seed not in set(common)]
+        if dropped:
+            warnings.append(
+                f"Seeds of the {group.name} side without a partner were dropped: {', '.join(dropped)}."
+            )
+    return base.only(common), experiment.only(common)
+
+
+def bootstrap_estimate(
+    value: float,
+    draws: Array,
+    level: float,
+    interval: Interval,
+    factor: float,
+    exact: bool,
+    *,
+    method: str,
+    estimand: str,
+    n_seeds: int,
+    n_runs: int,
+    n_examples: int,
+    caveat: str = "",
+) -> Estimate:
+    """An estimate from bootstrap draws; NaN draws are left out of the interval."""
+    kept = draws[~np.isnan(draws)]
+    reason = ""
+    low = high = error = spread = mean = math.nan
+    if math.isnan(value):
+        reason = "the score of a run is undefined"
+    elif len(kept) == 0:
+        reason = "no draw had a defined score"
+    else:
+        shaped = np.sort(_shape(value, kept, interval, factor))
+        low, high = _bounds(shaped, level, exact)
+        error = _bound_error(shaped, level)
+        spread = float(kept.std(ddof=1)) * factor if len(kept) > 1 else math.nan
+        mean = float(kept.mean())
+    return Estimate(
+        value,
+        low,
+        high,
+        level,
+        method,
+        estimand,
+        spread,
+        error,
+        n_seeds,
+        n_runs,
+        n_examples,
+        reason,
+        caveat,
+        mean,
+    )
+
+
+def _checked(interval: Interval, confidence: float) -> Interval:
+    if interval not in ("percentile", "basic", "rescaled"):
+        raise StatisticsError(f"`interval` is {interval!r}; it must be percentile, basic or rescaled.")
+    if not 0 < confidence < 1:
+        raise StatisticsError(f"`confidence` is {confidence}; it must lie between 0 and 1 (0.95 is usual).")
+    return interval
+
+
+_estimand = estimand
+
+
+def _sampled(seeds: bool, examples: bool, runs: Runs, clusters: Array | None) -> tuple[str, ...]:
+    names = []
+    if seeds:
+        names.append("pretraining seeds")
+    if runs != "averaged":
+        names.append(f"fine-tuning runs ({runs})")
+    if examples:
+        names.append("examples" if clusters is None else "clusters of examples")
+    return tuple(names)
+
+
+def _caveat(groups: Sequence[Group], sampled: Sequence[str]) -> str:
+    missing = [f"pretraining seeds of the {group.name} side" for group in groups if group.n_seeds == 1]
+    if "pretraining seeds" not in sampled:
+        missing = ["pretraining seeds"]
+    if not any("examples" in name for name in sampled):
+        missing.append("test examples")
+    return f"the interval does not cover the choice of {' or '.join(missing)}" if missing else ""
+
+
+def _warn_undefined(problem: Problem, n_nan: int, undefined: int, nboot: int) -> list[str]:
+    warnings = []
+    counted = "count as NaN" if math.isnan(problem.fill) else f"count as {problem.fill:g}"
+    if problem.n_collapsed:
+        warnings.append(
+            f"{problem.n_collapsed} runs have an undefined score (constant predictions?); they {counted}."
+        )
+    if undefined:
+        warnings.append(f"{undefined} run scores were undefined in resamples; they {counted}.")
+    if n_nan:
+        warnings.append(f"{n_nan} of {nboot} draws are NaN and left out of intervals and p-values.")
+    return warnings
+
+
+def _shape(value: float, draws: Array, interval: Interval, factor: float) -> Array:
+    """Draws moved so that their own quantiles are the interval's bounds."""
+    if interval == "basic":
+        return 2 * value - draws
+    return value + factor * (draws - value) if factor != 1.0 else draws
+
+
+def _bounds(ordered: Array, level: float, exact: bool) -> tuple[float, float]:
+    tail = (1 - level) / 2
+    if not exact:
+        low, high = np.quantile(ordered, [tail, 1 - tail])
+        return float(low), float(high)
+    # Order statistics whose exclusion of a value means p <= 1 - level for it, and the other way round.
+    rank = max(1, math.floor(tail * (len(ordered) + 1) + 1e-9))
+    return float(ordered[rank - 1]), float(ordered[len(ordered) - rank])
+
+
+def _bound_error(ordered: Array, level: float) -> float:
+    """Monte Carlo standard error of the worse bound, from the spacing of draws about it."""
+    n = len(ordered)
+    errors = []
+    for tail in ((1 - level) / 2, (1 + level) / 2):
+        step = math.sqrt(n * tail * (1 - tail))
+        low, high = max(0, round(tail * n - step)), min(n - 1, round(tail * n + step))
+        errors.append(float(ordered[high] - ordered[low]) / 2)
+    return max(errors)
+
+
+def _p_values(shaped: Array) -> tuple[float, float]:
+    n = len(shaped)
+    if n == 0:
+        return math.nan, math.nan
+    return (int((shaped <= 0).sum()) + 1) / (n + 1), (int((shaped >= 0).sum()) + 1) / (n + 1)
+
+
+def _released_p(against: Array) -> float:
+    share = float(against.mean())
+    return share if share > 0 else 1 / len(against)
+
+
+def _rescaling(problem: Problem, plan: Plan, paired: bool) -> list[float]:
+    raise StatisticsError("The rescaled interval needs two factors to be resampled.")

@@ -1,0 +1,405 @@
+"""The engine of every bootstrap here: scores of groups of runs under shared resamples.
+
+A draw is a weight for each example and for each pretraining seed (and, if asked, for each
+fine-tuning run). Metrics turn example weights into run scores by matrix products; seed weights
+turn run scores into one number a group.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from multibench.errors import StatisticsError
+from multibench.metrics import METRICS
+from multibench.metrics.base import Array, Index, Metric, Prepared
+from multibench.metrics.means import PreparedMean
+from multibench.stats.estimands import Estimand
+from multibench.stats.layout import Group, RunInfo, RunTable, codes_of, content_key, run_table
+from multibench.stats.streams import Rng, Streams, draw_counts, pattern_counts
+
+__all__ = ["CostWarning", "MetricLike", "Plan", "Problem", "Runs", "Undefined", "group_samples", "prepare"]
+
+MetricLike: TypeAlias = "str | Metric | Callable[[Any, Any], float]"
+Runs = Literal["averaged", "nested", "crossed"]
+Undefined = Literal["collapsed", "nan"]
+
+BLOCK_CELLS = 2**19
+SLOW_SECONDS = 20.0
+EXAMPLES, SEEDS, RUNS = range(3)
+
+
+class CostWarning(UserWarning):
+    """A metric without a weighted form is about to be called very often."""
+
+
+class _Called(Prepared):
+    """Any callable ``(labels, outputs) -> float``, once for each run and draw: slow, and always right."""
+
+    def __init__(self, metric: Callable[[Any, Any], float], labels: Array, outputs: Array) -> None:
+        self.metric, self.labels, self.outputs = metric, labels, outputs
+        self.n_runs, self.n_examples = outputs.shape[:2]
+
+    def rows(self) -> Array:
+        """Index of each example: a callable may tell any two apart."""
+        return np.arange(self.n_examples)[:, None]
+
+    def select(self, runs: Index, examples: Index) -> _Called:
+        """Only these runs and examples."""
+        return _Called(self.metric, self.labels[examples], self.outputs[runs][:, examples])
+
+    def draws(self, weights: Array) -> Array:
+        """See ``Prepared.draws``; weights must be integers."""
+        scores = np.empty((len(weights), self.n_runs))
+        for b, weight in enumerate(weights):
+            index = np.repeat(np.arange(self.n_examples), weight)
+            gold = self.labels[index]
+            for r in range(self.n_runs):
+                scores[b, r] = self.metric(gold, self.outputs[r][index])
+        return scores
+
+    def influence(self) -> Array:
+        """Not known for a callable."""
+        raise StatisticsError(
+            "A callable metric has no influence values, which intervals other than the percentile and basic "
+            "bootstrap need. Use a registered metric, or pass per-example scores with metric='mean'."
+        )
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Predictions digested for a metric, runs in canonical order."""
+
+    prepared: Prepared
+    scores: Array  # (n_runs,), NaN replaced by the metric's collapsed value unless told otherwise
+    n_examples: int
+    clusters: Array | None
+    n_collapsed: int
+    fill: float
+    seconds_per_call: float
+    name: str
+    table: RunTable
+
+    @property
+    def slow(self) -> bool:
+        """Whether every draw calls a function for every run."""
+        return isinstance(self.prepared, _Called)
+
+    def value(self, group: Group, target: Estimand) -> float:
+        """The plug-in value of a group."""
+        return target.at(self.scores[group.rows], group.mixing().mean(axis=0))
+
+
+def prepare(
+    run_info: RunInfo,
+    preds: ArrayLike,
+    labels: ArrayLike,
+    metric: MetricLike,
+    clusters: ArrayLike | None = None,
+    undefined: Undefined = "collapsed",
+    keep_examples: bool = False,
+) -> Problem:
+    """Check inputs, put runs and examples in canonical order, and score every run once.
+
+    ``keep_examples`` leaves examples in the order given, as the released procedure's draws need.
+    """
+    if undefined not in ("collapsed", "nan"):
+        raise StatisticsError(f"`undefined` is {undefined!r}; it must be 'collapsed' or 'nan'.")
+    known = METRICS.get(metric) if isinstance(metric, str) else metric
+    fill = math.nan
+    outputs, gold = np.asarray(preds), np.asarray(labels)
+    prepared: Prepared
+    if isinstance(known, Metric):
+        prepared = known.prepare(gold, outputs)
+        name = known.name
+        if undefined == "collapsed":
+            fill = known.collapsed_value
+    else:
+        if gold.ndim != 1 or outputs.ndim < 2 or outputs.shape[1] != len(gold) or len(gold) == 0:
+            raise StatisticsError(
+                f"Predictions of shape {outputs.shape} were given with labels of shape {gold.shape}; "
+                "expected (n_runs, n_examples[, n_outputs]) and (n_examples,)."
+            )
+        prepared = _Called(known, gold, outputs)
+        name = getattr(known, "__name__", type(known).__name__)
+    units = None
+    if clusters is not None:
+        units = np.asarray(clusters)
+        if units.shape != gold.shape:
+            raise StatisticsError(
+                f"`clusters` has shape {units.shape}; expected a label for each of {len(gold)} examples."
+            )
+        units = codes_of(units.tolist())[1]
+    table = run_table(run_info, len(outputs), lambda: content_key(gold, outputs))
+    examples: Array | slice = slice(None)
+    if not keep_examples and not isinstance(prepared, _Called):
+        rows = prepared.select(table.order, slice(None)).rows()
+        examples = np.lexsort((_row_keys(rows), *(() if units is None else (units,))))
+        units = None if units is None else units[examples]
+    prepared = prepared.select(table.order, examples)
+    started = time.perf_counter()
+    scores = prepared.scores()
+    seconds = (time.perf_counter() - started) / prepared.n_runs
+    missing = np.isnan(scores)
+    return Problem(
+        prepared,
+        np.where(missing, fill, scores),
+        len(gold),
+        units,
+        int(missing.sum()),
+        fill,
+        seconds,
+        name,
+        table,
+    )
+
+
+def _row_keys(rows: Array) -> Array:
+    """A rank for each row, equal for equal rows, that depends on contents only."""
+    raw = np.ascontiguousarray(rows + 0.0 if rows.dtype.kind == "f" else rows)
+    keys = raw.view(np.dtype((np.void, raw.dtype.itemsize * raw.shape[1]))).ravel()
+    return np.asarray(np.unique(keys, return_inverse=True)[1].ravel())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is resampled, and what of it is reported.
+
+    ``pools`` gives for each group the pool its pretraining seeds come from: groups of one pool have the
+    same seeds and share every draw of them (paired).
+    """
+
+    groups: tuple[Group, ...]
+    pools: tuple[int, ...]
+    estimand: Estimand
+    sample_seeds: bool = True
+    sample_examples: bool = True
+    runs: Runs = "averaged"
+    progress: Callable[[int, int], None] | None = field(default=None, compare=False)
+
+    def pool_sizes(self) -> list[int]:
+        """Number of seeds of each pool."""
+        sizes: dict[int, int] = {}
+        for group, pool in zip(self.groups, self.pools, strict=True):
+            if sizes.setdefault(pool, group.n_seeds) != group.n_seeds:
+                raise StatisticsError("Groups that share seeds must have the same seeds.")
+        return [sizes[pool] for pool in sorted(sizes)]
+
+
+def group_samples(problem: Problem, plan: Plan, nboot: int, rng: Rng) -> tuple[Array, int]:
+    """Bootstrap values ``(nboot, n_groups)``, and how many run scores were undefined in them."""
+    if nboot < 1:
+        raise StatisticsError(f"`nboot` is {nboot}; at least one draw is needed (1000 is usual).")
+    legacy = isinstance(rng, np.random.RandomState)
+    scorer = _Scorer(problem, plan, compress=not legacy and problem.clusters is None)
+    if problem.slow and plan.sample_examples:
+        _warn_of_cost(problem, plan, nboot)
+    blocks = (
+        _released_blocks(rng, scorer, plan, nboot)
+        if isinstance(rng, np.random.RandomState)
+        else _fast_blocks(Streams(rng), scorer, plan, nboot)
+    )
+    samples = np.empty((nboot, len(plan.groups)))
+    done = undefined = 0
+    for examples, seeds, runs in blocks:
+        n = len(seeds[0])
+        values, missing = scorer.values(examples, seeds, runs, n)
+        samples[done : done + n] = values
+        undefined += missing
+        done += n
+        if plan.progress is not None:
+            plan.progress(done, nboot)
+    return samples, undefined
+
+
+def _warn_of_cost(problem: Problem, plan: Plan, nboot: int) -> None:
+    calls = nboot * sum(group.n_runs for group in plan.groups)
+    seconds = calls * problem.seconds_per_call
+    if seconds > SLOW_SECONDS:
+        warnings.warn(
+            f"The metric {problem.name} has no weighted form and will be called {calls:,} times, about "
+            f"{seconds / 60:.1f} minutes. Registered metrics ({', '.join(METRICS.names())}) take seconds.",
+            CostWarning,
+            stacklevel=4,
+        )
+
+
+Block: TypeAlias = "tuple[Array | None, list[Array], list[Array] | None]"
+
+
+class _Scorer:
+    """Turns weights into the values of groups; knows the shortcuts."""
+
+    def __init__(self, problem: Problem, plan: Plan, compress: bool) -> None:
+        self.plan, self.fill = plan, problem.fill
+        rows = np.concatenate([group.rows for group in plan.groups])
+        prepared = problem.prepared.select(rows, slice(None))
+        base_scores = problem.scores[rows]
+        offsets = np.cumsum([0, *(group.n_runs for group in plan.groups)])
+        self.by_seed = plan.runs == "averaged" and plan.estimand.linear
+        self.mixing = [group.mixing() for group in plan.groups]
+        if self.by_seed and isinstance(prepared, PreparedMean):
+            # Means over examples and over runs change places: average runs first, once.
+            joint = _block_diagonal(self.mixing)
+            prepared = prepared.average(joint)
+            base_scores = joint @ base_scores
+            offsets = np.cumsum([0, *(group.n_seeds for group in plan.groups)])
+            self.mixing = [np.eye(group.n_seeds) for group in plan.groups]
+        self.slices = [slice(a, b) for a, b in itertools.pairwise(offsets)]
+        self.base_scores = base_scores
+        self.sizes = np.ones(prepared.n_examples, dtype=np.int64)
+        if compress and not problem.slow:
+            first, self.sizes = _patterns(prepared.rows())
+            prepared = prepared.select(slice(None), first)
+        self.prepared = prepared
+        self.clusters = problem.clusters
+        self.slow = problem.slow
+
+    @property
+    def block(self) -> int:
+        """Draws in one block: a constant of the problem, so that results are too."""
+        if self.slow:
+            return 16
+        return max(1, min(4096, BLOCK_CELLS // max(len(self.sizes), self.prepared.n_runs)))
+
+    def example_weights(self, rng: np.random.Generator, n: int) -> Array:
+        if self.clusters is not None:
+            counts = draw_counts(rng, n, int(self.clusters.max()) + 1)
+            return np.asarray(counts[:, self.clusters])
+        return pattern_counts(rng, n, self.sizes)
+
+    def values(
+        self, examples: Array | None, seeds: list[Array], runs: list[Array] | None, n: int
+    ) -> tuple[Array, int]:
+        """Values of all groups, ``(n, n_groups)``, and the number of undefined scores among drawn runs."""
+        if examples is None:
+            scores = np.broadcast_to(self.base_scores, (n, len(self.base_scores)))
+            missing = np.zeros(scores.shape, dtype=bool)
+        else:
+            scores = self.prepared.draws(examples)
+            missing = np.isnan(scores)
+            scores = np.where(missing, self.fill, scores)
+        values = np.empty((n, len(self.plan.groups)))
+        undefined = 0
+        for g, group in enumerate(self.plan.groups):
+            of_seeds = seeds[self.plan.pools[g]]
+            part, lost = scores[:, self.slices[g]], missing[:, self.slices[g]]
+            per_run = None if runs is None else runs[g]
+            if per_run is None:
+                per_run = (of_seeds / group.n_seeds) @ self.mixing[g]
+            undefined += int((lost & (per_run > 0)).sum())
+            values[:, g] = self.plan.estimand.of(part, per_run)
+        return values, undefined
+
+
+def _block_diagonal(blocks: Sequence[Array]) -> Array:
+    shape = sum(len(block) for block in blocks), sum(block.shape[1] for block in blocks)
+    joint = np.zeros(shape)
+    row = col = 0
+    for block in blocks:
+        joint[row : row + len(block), col : col + block.shape[1]] = block
+        row, col = row + len(block), col + block.shape[1]
+    return joint
+
+
+def _patterns(rows: Array) -> tuple[Array, Array]:
+    """Index of one example of each distinct row, and how many examples have it.
+
+    Examples that no run tells apart are interchangeable: drawing how often each pattern comes up is the same
+    as drawing examples, and there are fewer of them.
+    """
+    _, first, sizes = np.unique(_row_keys(rows), return_index=True, return_counts=True)
+    return first, sizes
+
+
+def _fast_blocks(streams: Streams, scorer: _Scorer, plan: Plan, nboot: int) -> Iterator[Block]:
+    """Blocks of weights, each factor from a stream of its own."""
+    sizes = plan.pool_sizes()
+    for index, start in enumerate(range(0, nboot, scorer.block)):
+        n = min(scorer.block, nboot - start)
+        # A block is always drawn whole: the first draws do not depend on how many are asked for.
+        whole = scorer.block
+        examples = None
+        if plan.sample_examples:
+            examples = scorer.example_weights(streams.generator(EXAMPLES, index), whole)[:n]
+        generator = streams.generator(SEEDS, index)
+        seeds = [
+            (
+                draw_counts(generator, whole, size)
+                if plan.sample_seeds
+                else np.ones((whole, size), dtype=np.int64)
+            )
+            for size in sizes
+        ]
+        runs = None
+        if plan.runs != "averaged":
+            runs = [w[:n] for w in _run_weights(streams.generator(RUNS, index), plan, seeds, whole)]
+        yield examples, [weights[:n] for weights in seeds], runs
+
+
+def _run_weights(rng: np.random.Generator, plan: Plan, seeds: list[Array], n: int) -> list[Array]:
+    """Weights of runs ``(n, n_runs)`` of each group, rows summing to one, fine-tuning seeds resampled too."""
+    weights = []
+    shared: dict[tuple[Any, ...], Array] = {}
+    for group, pool in zip(plan.groups, plan.pools, strict=True):
+        of_seed = seeds[pool] / group.n_seeds
+        per_run = np.zeros((n, group.n_runs))
+        if plan.runs == "nested":
+            for code in range(group.n_seeds):
+                members = np.flatnonzero(group.seed_codes == code)
+                size = len(members)
+                # Every time a seed is drawn its runs are drawn afresh.
+                picks = rng.multinomial(seeds[pool][:, code].astype(np.int64) * size, np.full(size, 1 / size))
+                per_run[:, members] = picks / (size * group.n_seeds)
+        else:
+            labels, codes = _crossing(group)
+            if labels not in shared:
+                shared[labels] = draw_counts(rng, n, len(labels)) / len(labels)
+            per_run = of_seed[:, group.seed_codes] * shared[labels][:, codes]
+        weights.append(per_run)
+    return weights
+
+
+def _crossing(group: Group) -> tuple[tuple[Any, ...], Array]:
+    if group.finetune is None:
+        raise StatisticsError(
+            "Crossed fine-tuning seeds need a column 'finetune_seed' in the run table; use runs='nested'."
+        )
+    labels, codes = codes_of(group.finetune)
+    cells = set(zip(group.seed_codes.tolist(), codes.tolist(), strict=True))
+    if len(cells) != group.n_runs or group.n_runs != group.n_seeds * len(labels):
+        raise StatisticsError(
+            f"The {group.name} side is not fully crossed: {group.n_seeds} pretraining seeds and "
+            f"{len(labels)} fine-tuning seeds, but {group.n_runs} runs. Use runs='nested', or complete the grid."
+        )
+    return labels, codes
+
+
+def _released_blocks(rng: np.random.RandomState, scorer: _Scorer, plan: Plan, nboot: int) -> Iterator[Block]:
+    """Weights from the released procedure's draws, in its order: seeds of each pool, then examples."""
+    if scorer.clusters is not None or plan.runs != "averaged":
+        raise StatisticsError(
+            "The released procedure, which a RandomState follows, knows neither clusters nor resampled "
+            "fine-tuning runs. Pass a numpy Generator or an integer as `rng`."
+        )
+    sizes, n_examples = plan.pool_sizes(), scorer.prepared.n_examples
+    for start in range(0, nboot, scorer.block):
+        n = min(scorer.block, nboot - start)
+        seeds = [np.ones((n, size), dtype=np.int64) for size in sizes]
+        examples = np.zeros((n, n_examples), dtype=np.int32) if plan.sample_examples else None
+        for b in range(n):
+            if plan.sample_seeds:
+                for weights, size in zip(seeds, sizes, strict=True):
+                    weights[b] = np.bincount(rng.choice(size, size=size, replace=True), minlength=size)
+            if examples is not None:
+                picked = rng.choice(n_examples, size=n_examples, replace=True)
+                examples[b] = np.bincount(picked, minlength=n_examples)
+        yield examples, seeds, None
