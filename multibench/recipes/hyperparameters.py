@@ -91,8 +91,8 @@ class Hyperparameters(BaseModel):
     )
     batching: Literal["exact", "bucketed"] = Field(
         default="exact",
-        description="exact: batches in the order of the shuffle; bucketed: examples of like length share a batch, "
-        "which is faster and no published recipe",
+        description="exact: batches in the order of the shuffle; bucketed: examples of like length share a "
+        "batch, which is faster and no published recipe",
     )
     doc_stride: int = Field(
         default=128, ge=1, description="WordPieces between the starts of two windows of a context"

@@ -36,6 +36,8 @@ SELECTION_RULES: dict[str, str] = {
 # In TOML, which has no null.
 NOTHING = "none"
 
+DEFAULT = "not mentioned: default of multibench"
+
 
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -127,21 +129,20 @@ class Recipe(_Table):
             fact = said.get(name)
             if fact is None:
                 fact = base.get(name)
-            elif fact.status == "unknown" and name in base:
-                fact = fact.model_copy(update={"value": base[name].value})
+            elif fact.status == "unknown" and fact.value is None:
+                filled = base[name].value if name in base else None if field.is_required() else field.default
+                fact = fact.model_copy(update={"value": filled})
             if fact is None and name not in SPAN_ONLY:
                 if field.is_required():
                     raise SuiteError(
                         f"The recipe '{self.name}' gives no {name} for the task '{task}'; it speaks of "
                         f"{', '.join(self.tasks)}. Set it in the suite, or choose another recipe."
                     )
-                fact = Fact(
-                    value=field.default, status="unknown", source="not mentioned: default of multibench"
-                )
+                fact = Fact(value=field.default, status="unknown", source=DEFAULT)
             if fact is not None:
                 found[name] = fact
         optimizer, epsilon = found["optimizer"], found["epsilon"]
-        if optimizer.value == "bert_adam" and epsilon.source.startswith("not mentioned"):
+        if optimizer.value == "bert_adam" and epsilon.source == DEFAULT:
             found["epsilon"] = epsilon.model_copy(update={"value": 1e-6})
         return found
 
@@ -157,14 +158,16 @@ class Recipe(_Table):
         """
         changes = changes or {}
         where = f"the recipe '{self.name}'"
-        known = {name: fact.value for name, fact in self._facts_or_less(task, changes).items()}
+        facts = self._facts_or_less(task, changes)
+        # Defaults are left to Hyperparameters, since one of them depends on another value.
+        known = {name: fact.value for name, fact in facts.items() if fact.source != DEFAULT}
         return expand_grid({**known, **changes}, where)
 
     def _facts_or_less(self, task: str, changes: Mapping[str, Any]) -> dict[str, Fact]:
         """``facts(task)``, where a value that ``changes`` gives need not be known."""
-        given = {name: Fact(value=None, status="stated", source="the suite") for name in changes}
-        legal = {name: fact for name, fact in given.items() if name in Hyperparameters.model_fields}
-        overrides = {task: {**self.overrides.get(task, {}), **legal}}
+        legal = [name for name in changes if name in Hyperparameters.model_fields]
+        given = {name: Fact(status="stated", source="the suite") for name in legal}
+        overrides = {task: {**self.overrides.get(task, {}), **given}}
         return self.model_copy(update={"overrides": overrides}).facts(task)
 
     def _base_facts(self, task: str) -> dict[str, Fact]:
