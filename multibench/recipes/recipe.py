@@ -173,6 +173,12 @@ class Recipe(_Table):
     def _base_facts(self, task: str) -> dict[str, Fact]:
         if self.base is None:
             return {}
+        chain, last = [self.name], RECIPES.get(self.base.recipe)
+        while last.name not in chain and last.base is not None:
+            chain.append(last.name)
+            last = RECIPES.get(last.base.recipe)
+        if last.name in chain:
+            raise SuiteError(f"The recipe '{last.name}' is its own base, by way of {', '.join(chain)}.")
         taken = {}
         for name, fact in RECIPES.get(self.base.recipe).facts(task).items():
             if self.base.status is None or fact.status == "unknown":
