@@ -14,7 +14,8 @@ def test_defaults() -> None:
     assert setting.model_dump() == {
         "learning_rate": 2e-5, "batch_size": 32, "epochs": 3.0, "max_length": 128, "optimizer": "adamw",
         "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0, "warmup": 0.0,
-        "warmup_steps": None, "schedule": "linear", "clip_norm": 1.0, "dropout": None, "attention_dropout": None,
+        "warmup_steps": None, "schedule": "linear", "clip_norm": 1.0, "dropout": None,
+        "attention_dropout": None,
         "head_dropout": None, "head_init": "normal", "shuffle_window": None, "drop_last": False,
         "precision": "fp32", "batching": "exact", "doc_stride": 128, "max_question_length": 64, "n_best": 20,
         "max_answer_length": 30, "null_threshold": 0.0,

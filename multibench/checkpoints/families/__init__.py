@@ -118,7 +118,8 @@ def _expand(entry: Table) -> Iterator[Table]:
         sizes = {**entry.get("architecture", {}), **{key: row.pop(key) for key in SIZES if key in row}}
         row["architecture"] = _with_ratios(sizes, where)
         step_k = row["step"] // 1000 if "step" in row else None
-        yield _filled(row, {**row, **row["architecture"], "step_k": step_k})
+        values = {**row, **row["architecture"], "step_k": step_k}
+        yield {key: value if key in MERGED else _filled(value, values) for key, value in row.items()}
 
 
 def _with_ratios(sizes: Table, where: str) -> Table:
