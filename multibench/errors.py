@@ -10,6 +10,7 @@
     ├── DataError              examples that are missing, malformed or not what the task says
     ├── StatisticsError        arrays that a statistic is not defined for (also a ValueError)
     ├── ResultsError           stored results that cannot be read or trusted
+    │   └── SchemaError        results that another version of multibench wrote
     ├── StorageError           a disk that is full, read-only or gone
     └── UnavailableError       something that would have to be fetched, and cannot be
 
@@ -25,6 +26,7 @@ __all__ = [
     "MultibenchError",
     "NameTakenError",
     "ResultsError",
+    "SchemaError",
     "StatisticsError",
     "StorageError",
     "SuiteError",
@@ -65,7 +67,11 @@ class StatisticsError(MultibenchError, ValueError):
 
 
 class ResultsError(MultibenchError):
-    """Stored results of another schema version, or that fail their checksums."""
+    """Stored results that are damaged, incomplete or fail their checksums."""
+
+
+class SchemaError(ResultsError):
+    """Results whose schema version this multibench does not read: intact, but not ours to use."""
 
 
 class StorageError(MultibenchError):

@@ -104,7 +104,11 @@ def _from_hub(task: Task, split: str, sources: DataSources) -> Examples:
     except Exception as error:  # the library raises OSError, ValueError, RuntimeError and its own kinds
         hint = _where_to_put_it(task, split, sources)
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        what = "is not on this machine and the Hub cannot be reached" if network.is_offline() else f"failed to load: {why}"
+        what = (
+            "is not on this machine and the Hub cannot be reached"
+            if network.is_offline()
+            else f"failed to load: {why}"
+        )
         raise UnavailableError(f"{task.name}.{split}: the Hub data set {name} {what}. {hint}") from error
     wanted = [*(task.hub.inputs or task.inputs), task.hub.label]
     missing = [column for column in wanted if column not in table.column_names]

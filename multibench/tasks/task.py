@@ -34,7 +34,9 @@ class SplitFacts(_Facts):
     @model_validator(mode="after")
     def _histogram_adds_up(self) -> SplitFacts:
         if self.histogram is not None and sum(self.histogram.values()) != self.rows:
-            raise ValueError(f"the histogram adds up to {sum(self.histogram.values())}, not to {self.rows} rows")
+            raise ValueError(
+                f"the histogram adds up to {sum(self.histogram.values())}, not to {self.rows} rows"
+            )
         return self
 
 

@@ -53,14 +53,18 @@ def _labels(
             except ValueError:
                 scores[i] = math.nan
             if not low <= scores[i] <= high:
-                raise DataError(f"{path}, line {first_line + i}: the score is {value!r}, not within {low} to {high}.")
+                raise DataError(
+                    f"{path}, line {first_line + i}: the score is {value!r}, not within {low} to {high}."
+                )
         # Some releases write 3.799999952316284 for 3.8: three decimals are all that was meant.
         return np.round(scores, 3)
     of = {code: number for number, code in enumerate(codes)}
     numbers = np.empty(len(values), dtype=np.int64)
     for i, value in enumerate(values):
         if value not in of:
-            raise DataError(f"{path}, line {first_line + i}: the label is {value!r}, not one of {list(codes)}.")
+            raise DataError(
+                f"{path}, line {first_line + i}: the label is {value!r}, not one of {list(codes)}."
+            )
         numbers[i] = of[value]
     return numbers
 

@@ -1,0 +1,92 @@
+"""A model's configuration, reduced to what decides its computation.
+
+``config.json`` files differ in keys that change nothing (names, versions, defaults spelt out or left
+out). Two folders of one model must count as one checkpoint, so the configuration is normalised
+before it is hashed or used.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from multibench.errors import CheckpointError
+
+__all__ = ["MODEL_TYPES", "ModelConfig", "read_config"]
+
+ModelConfig = dict[str, Any]
+
+# Defaults of BertConfig and DistilBertConfig in transformers 5.
+_DEFAULTS: dict[str, ModelConfig] = {
+    "bert": {
+        "vocab_size": 30522,
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.1,
+        "max_position_embeddings": 512,
+        "type_vocab_size": 2,
+        "initializer_range": 0.02,
+        "layer_norm_eps": 1e-12,
+        "pad_token_id": 0,
+        "classifier_dropout": None,
+    },
+    "distilbert": {
+        "vocab_size": 30522,
+        "max_position_embeddings": 512,
+        "sinusoidal_pos_embds": False,
+        "n_layers": 6,
+        "n_heads": 12,
+        "dim": 768,
+        "hidden_dim": 3072,
+        "dropout": 0.1,
+        "attention_dropout": 0.1,
+        "activation": "gelu",
+        "initializer_range": 0.02,
+        "qa_dropout": 0.1,
+        "seq_classif_dropout": 0.2,
+        "pad_token_id": 0,
+    },
+}
+MODEL_TYPES = tuple(_DEFAULTS)
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The normalised configuration of the checkpoint in ``folder``, with ``model_type``.
+
+    Keys that transformers knows under two names are brought to one; keys that change no
+    computation are dropped. Raises ``CheckpointError`` for a missing or malformed file and for an
+    architecture that is not supported.
+    """
+    path = folder / "config.json"
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder} holds no config.json, so it is no checkpoint folder.") from None
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}.") from error
+    if not isinstance(raw, dict):
+        raise CheckpointError(f"{path} holds no JSON object.")
+    model_type = raw.get("model_type", "bert" if "hidden_size" in raw else None)
+    if model_type not in _DEFAULTS:
+        raise CheckpointError(
+            f"{path} names the architecture '{model_type}'; multibench fine-tunes {' and '.join(MODEL_TYPES)}."
+        )
+    if raw.get("auto_map"):
+        raise CheckpointError(f"{path} points to code of its own (auto_map), which multibench never runs.")
+    if raw.get("position_embedding_type", "absolute") != "absolute":
+        raise CheckpointError(
+            f"{path} asks for '{raw['position_embedding_type']}' position embeddings, which transformers 5 "
+            "would silently treat as absolute ones."
+        )
+    defaults = _DEFAULTS[model_type]
+    config = {key: raw.get(key, default) for key, default in defaults.items()}
+    for key, default in defaults.items():
+        if isinstance(default, (int, float)) and not isinstance(config[key], (int, float)):
+            raise CheckpointError(f"{path}: {key} is {config[key]!r}, not a number.")
+    labels = raw.get("id2label")
+    return {"model_type": model_type, **config, "id2label": labels if isinstance(labels, dict) else None}

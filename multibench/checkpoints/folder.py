@@ -1,0 +1,80 @@
+"""A checkpoint on this machine: a folder with configuration, vocabulary and weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from multibench.checkpoints.config import ModelConfig, read_config
+from multibench.checkpoints.vocabulary import Vocabulary, read_vocabulary
+from multibench.checkpoints.weights import weight_files, weights_digest
+from multibench.errors import CheckpointError
+
+__all__ = ["CheckpointFolder", "open_folder"]
+
+
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """Configuration and vocabulary are read and checked; weights only when asked for."""
+
+    path: Path
+    config: ModelConfig
+    vocabulary: Vocabulary
+
+    @cached_property
+    def content(self) -> str:
+        """SHA-256 of all that decides what the model computes: weights, configuration, vocabulary.
+
+        Kept in the user's cache by path, size and modification time, so that planning a large
+        suite does not read every weight file each time.
+        """
+        decisive = {key: value for key, value in self.config.items() if key != "id2label"}
+        parts = [self._weights(), json.dumps(decisive, sort_keys=True), self.vocabulary.digest]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def _weights(self) -> str:
+        stats = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in weight_files(self.path)]
+        key = hashlib.sha256(json.dumps(["weights 1", stats]).encode()).hexdigest()
+        cached = cache_folder() / "digests" / key
+        try:
+            return cached.read_text("ascii")
+        except (OSError, UnicodeDecodeError):
+            pass
+        digest = weights_digest(self.path)
+        try:
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            temporary = cached.with_name(f"{key}.{os.getpid()}")
+            temporary.write_text(digest, "ascii")
+            temporary.replace(cached)
+        except OSError:
+            pass  # a cache that cannot be written costs time, nothing else
+        return digest
+
+
+def cache_folder() -> Path:
+    """``MULTIBENCH_CACHE``, or the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multibench"
+    return Path(os.environ.get("MULTIBENCH_CACHE") or default)
+
+
+def open_folder(path: Path, cased: bool | None = None) -> CheckpointFolder:
+    """The checkpoint in the folder ``path``; ``cased`` is what the catalogue says, if it says so.
+
+    Raises ``CheckpointError`` if it cannot be a BERT or DistilBERT checkpoint: no configuration, no
+    weights, no vocabulary, more WordPieces than embeddings, casing against the catalogue.
+    """
+    if not path.is_dir():
+        raise CheckpointError(f"There is no checkpoint folder {path}.")
+    config = read_config(path)
+    weight_files(path)
+    vocabulary = read_vocabulary(path, cased)
+    if len(vocabulary) > config["vocab_size"]:
+        raise CheckpointError(
+            f"{path}: the vocabulary has {len(vocabulary)} WordPieces, the model {config['vocab_size']} embeddings. "
+            "They belong to different models."
+        )
+    return CheckpointFolder(path, config, vocabulary)

@@ -1,0 +1,174 @@
+"""From a checkpoint folder to a model with a task head, every weight accounted for.
+
+``from_pretrained`` fills what a file lacks with random numbers and says so in a log. Here the
+weights are read first, the model is built around them, and anything missing or left over outside
+the head is an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from multibench.checkpoints.folder import CheckpointFolder
+from multibench.checkpoints.weights import read_weights
+from multibench.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+__all__ = ["Dropout", "Head", "initialise_head", "load_model"]
+
+# Heads of other purposes that published files carry beside the encoder: known, and left alone.
+_OTHER_HEADS = (
+    "cls.",
+    "vocab_transform.",
+    "vocab_layer_norm.",
+    "vocab_projector.",
+    "classifier.",
+    "pre_classifier.",
+    "qa_outputs.",
+)
+
+
+@dataclass(frozen=True)
+class Head:
+    """What sits on the encoder: ``outputs`` classes, 1 regression score, or 2 span scores a token."""
+
+    kind: Literal["classification", "regression", "span"]
+    outputs: int
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Dropout rates; None leaves what the checkpoint's configuration says."""
+
+    hidden: float | None = None
+    attention: float | None = None
+    head: float | None = None
+
+
+def _build(folder: CheckpointFolder, head: Head, dropout: Dropout) -> PreTrainedModel:
+    import transformers
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    settings: dict[str, Any] = {k: v for k, v in folder.config.items() if k not in {"model_type", "id2label"}}
+    bert = folder.config["model_type"] == "bert"
+    names = (
+        ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
+        if bert
+        else ("dropout", "attention_dropout", "qa_dropout" if head.kind == "span" else "seq_classif_dropout")
+    )
+    for name, rate in zip(names, (dropout.hidden, dropout.attention, dropout.head), strict=True):
+        if rate is not None:
+            settings[name] = rate
+    try:
+        config = (transformers.BertConfig if bert else transformers.DistilBertConfig)(
+            **settings, num_labels=head.outputs
+        )
+        config._attn_implementation = "sdpa"
+        if head.kind == "span":
+            cls = (
+                transformers.BertForQuestionAnswering if bert else transformers.DistilBertForQuestionAnswering
+            )
+        else:
+            cls = (
+                transformers.BertForSequenceClassification
+                if bert
+                else transformers.DistilBertForSequenceClassification
+            )
+        model: PreTrainedModel = cls(config)
+    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{folder.path / 'config.json'} describes no model that can be built: {error}"
+        ) from error
+    return model
+
+
+def load_model(
+    folder: CheckpointFolder, head: Head, dropout: Dropout | None = None, own_head: bool = False
+) -> PreTrainedModel:
+    """The encoder of ``folder`` in float32 under a ``head``, in evaluation mode, on the CPU.
+
+    The head's weights are the checkpoint's own with ``own_head``; otherwise they are undefined until
+    ``initialise_head``. Raises ``CheckpointError`` for weights that are missing, left over or of
+    another shape.
+    """
+    import torch
+
+    # Building draws random numbers that the weights replace; the caller's generators must not notice.
+    with torch.random.fork_rng(devices=[]):
+        model = _build(folder, head, dropout or Dropout())
+    prefix = model.base_model_prefix + "."
+    wanted = {
+        name: tensor for name, tensor in model.state_dict().items() if not name.endswith("position_ids")
+    }
+    stored = read_weights(folder.path)
+    found: dict[str, torch.Tensor] = {}
+    for name, tensor in wanted.items():
+        is_head = not name.startswith(prefix)
+        if is_head and not own_head:
+            continue
+        source = stored.get(name.removeprefix(prefix))
+        if source is None:
+            raise CheckpointError(
+                _missing(folder, [n for n in wanted if n.startswith(prefix) or own_head], stored, prefix)
+            )
+        if source.shape != tensor.shape:
+            raise CheckpointError(
+                f"{folder.path}: {name.removeprefix(prefix)} has the shape {tuple(source.shape)}; config.json "
+                f"asks for {tuple(tensor.shape)}. Weights and configuration belong to different models."
+            )
+        if not source.is_floating_point():
+            raise CheckpointError(
+                f"{folder.path}: {name.removeprefix(prefix)} holds {source.dtype}, not numbers."
+            )
+        found[name] = source.to(torch.float32)
+    known = {name.removeprefix(prefix) for name in wanted}
+    # A task model without pooler (spans) leaves the checkpoint's pooler unused, as intended.
+    left_over = sorted(n for n in stored if n not in known and not n.startswith((*_OTHER_HEADS, "pooler.")))
+    if left_over:
+        raise CheckpointError(
+            f"{folder.path} holds {len(left_over)} weights that a {folder.config['model_type']} model of "
+            f"its config.json has no place for, such as {left_over[0]}."
+        )
+    model.load_state_dict(found, strict=False)
+    return model.eval()
+
+
+def _missing(folder: CheckpointFolder, wanted: list[str], stored: dict[str, Any], prefix: str) -> str:
+    missing = sorted(n.removeprefix(prefix) for n in wanted if n.removeprefix(prefix) not in stored)
+    if all(name.startswith("pooler.") for name in missing):
+        return (
+            f"{folder.path} holds no pooler (exports of masked language models lack it). A random one would be a "
+            "different model from what was published, so it is refused; use an export with the pooler."
+        )
+    return f"{folder.path} lacks {len(missing)} of the weights that its config.json asks for, such as {missing[0]}."
+
+
+def initialise_head(
+    model: PreTrainedModel, seed: int, rule: Literal["normal", "truncated_normal"] = "normal"
+) -> None:
+    """Draw the head's weights from a generator of its own, biases 0.
+
+    ``normal`` has the configuration's ``initializer_range`` as standard deviation (transformers);
+    ``truncated_normal`` cuts it at two standard deviations (Google's code). The draw depends on the
+    seed and the head's shape alone.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    sd = float(model.config.initializer_range)
+    prefix = model.base_model_prefix + "."
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.startswith(prefix):
+                continue
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif rule == "truncated_normal":
+                torch.nn.init.trunc_normal_(parameter, 0.0, sd, -2 * sd, 2 * sd, generator=generator)
+            else:
+                parameter.copy_(torch.normal(0.0, sd, parameter.shape, generator=generator))

@@ -1,0 +1,172 @@
+"""Weight files of a Hugging Face folder: reading, canonical names, and a digest of their content.
+
+Canonical names are those of the bare model (``BertModel``, ``DistilBertModel``): the prefix of a
+task model is taken off and TensorFlow's ``gamma`` and ``beta`` are renamed, so that every export of
+one model reads alike and has one digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multibench.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["canonical_name", "read_weights", "weight_files", "weights_digest"]
+
+_PREFIXES = ("bert.", "distilbert.")
+_BUFFERS = ("position_ids", "token_type_ids")
+
+
+def canonical_name(name: str) -> str | None:
+    """The bare model's name of a tensor; None for buffers that are no weights."""
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    if name.endswith(_BUFFERS):
+        return None
+    if name.endswith(".gamma"):
+        return name.removesuffix("gamma") + "weight"
+    if name.endswith(".beta"):
+        return name.removesuffix("beta") + "bias"
+    return name
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold the weights of the checkpoint in ``folder``: safetensors before pickles.
+
+    Raises ``CheckpointError`` if there are none, or an index names one that is not there.
+    """
+    for single, index in (
+        ("model.safetensors", "model.safetensors.index.json"),
+        ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+    ):
+        if (folder / single).is_file():
+            return [folder / single]
+        if (folder / index).is_file():
+            try:
+                names = sorted(set(json.loads((folder / index).read_text("utf-8"))["weight_map"].values()))
+                files = [folder / Path(name).name for name in names]
+            except (ValueError, KeyError, AttributeError, TypeError) as error:
+                raise CheckpointError(f"{folder / index} is no index of weight files: {error!r}.") from error
+            missing = [path.name for path in files if not path.is_file()]
+            if missing:
+                raise CheckpointError(f"{folder} lacks {', '.join(missing)}, which its index names.")
+            return files
+    raise CheckpointError(
+        f"{folder} holds no weights: neither model.safetensors nor pytorch_model.bin. "
+        "(Is it a link to a download that did not finish?)"
+    )
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of the checkpoint in ``folder`` under canonical names, on the CPU, as stored.
+
+    Pickles are read with ``weights_only=True``: code in them is never run. Raises
+    ``CheckpointError`` for damaged files and for one name given twice.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    tensors: dict[str, torch.Tensor] = {}
+    for path in weight_files(folder):
+        try:
+            if path.suffix == ".safetensors":
+                loaded: dict[str, Any] = load_file(path)
+            else:
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
+        except SafetensorError as error:
+            raise CheckpointError(f"{path} is damaged or cut off: {error}.") from error
+        except Exception as error:  # torch.load raises whatever the pickle makes it raise
+            raise CheckpointError(
+                f"{path} cannot be read as weights: {str(error).splitlines()[0]}"
+            ) from error
+        if not isinstance(loaded, dict):
+            raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not a dictionary of tensors.")
+        for name, tensor in loaded.items():
+            canonical = canonical_name(str(name))
+            if canonical is None or not isinstance(tensor, torch.Tensor):
+                continue
+            if canonical in tensors and not torch.equal(tensors[canonical], tensor):
+                raise CheckpointError(f"{path} gives two different tensors for {canonical}.")
+            tensors[canonical] = tensor
+    return tensors
+
+
+def _safetensors_entries(path: Path) -> Iterator[tuple[str, str, list[int], memoryview]]:
+    """Name, dtype, shape and bytes of each tensor, without torch."""
+    import mmap
+
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size < 8:
+            raise CheckpointError(f"{path} is cut off: {size} bytes.")
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(size - 8, 100_000_000):
+            raise CheckpointError(f"{path} is damaged or cut off: its header would end outside the file.")
+        try:
+            header = json.loads(file.read(length))
+            header.pop("__metadata__", None)
+            entries = [(n, e["dtype"], e["shape"], *e["data_offsets"]) for n, e in header.items()]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise CheckpointError(
+                f"{path} is damaged: its header is not that of a safetensors file."
+            ) from error
+        start = 8 + length
+        if any(not (isinstance(b, int) and 0 <= a <= b <= size - start) for *_, a, b in entries):
+            raise CheckpointError(f"{path} is damaged or cut off: a tensor would end outside the file.")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            view = memoryview(mapped)
+            try:
+                for name, dtype, shape, begin, end in entries:
+                    with view[start + begin : start + end] as part:
+                        yield name, dtype, shape, part
+            finally:
+                view.release()
+
+
+_DTYPES = {"torch.float32": "F32", "torch.float16": "F16", "torch.bfloat16": "BF16", "torch.int64": "I64"}
+
+
+def _pickle_entries(folder: Path) -> Iterator[tuple[str, str, list[int], bytes]]:
+    import torch
+
+    for name, tensor in read_weights(folder).items():
+        raw = tensor.contiguous().view(torch.uint8) if tensor.dim() else tensor.reshape(1).view(torch.uint8)
+        yield (
+            name,
+            _DTYPES.get(str(tensor.dtype), str(tensor.dtype)),
+            list(tensor.shape),
+            raw.numpy().tobytes(),
+        )
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 over canonical name, dtype, shape and bytes of every tensor, by sorted name.
+
+    Equal weights give equal digests whatever file format holds them.
+    """
+    files = weight_files(folder)
+    parts: dict[str, str] = {}
+
+    def add(name: str, dtype: str, shape: list[int], data: memoryview | bytes) -> None:
+        canonical = canonical_name(name)
+        if canonical is not None:
+            parts[canonical] = f"{dtype} {shape} {hashlib.sha256(data).hexdigest()}"
+
+    if files[0].suffix == ".safetensors":
+        for path in files:
+            for name, dtype, shape, data in _safetensors_entries(path):
+                add(name, dtype, shape, data)
+    else:
+        for name, dtype, shape, raw in _pickle_entries(folder):
+            add(name, dtype, shape, raw)
+    lines = "\n".join(f"{name} {parts[name]}" for name in sorted(parts))
+    return hashlib.sha256(lines.encode()).hexdigest()

@@ -1,0 +1,93 @@
+"""All runs of a plan in this process, one after the other."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from multibench.errors import MultibenchError, UnavailableError
+from multibench.execution.progress import ProgressReport
+from multibench.execution.run import Workshop, execute, record_failure
+from multibench.plan import Plan
+from multibench.results.store import RunStore
+from multibench.tasks import DataSources
+
+__all__ = ["SuiteOutcome", "choose_device", "run_plan"]
+
+
+@dataclass(frozen=True)
+class SuiteOutcome:
+    """How many runs this call made, by status, and how long it took."""
+
+    made: dict[str, int]
+    seconds: float
+
+    @property
+    def failed(self) -> int:
+        """Runs of this call that failed for a reason outside the experiment."""
+        return self.made.get("failed", 0)
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda`` as a device. Raises ``UnavailableError`` for a GPU that is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UnavailableError("--device cuda was given, but torch finds no CUDA device. Use --device cpu.")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def run_plan(
+    plan: Plan,
+    store: RunStore,
+    sources: DataSources,
+    progress: ProgressReport,
+    device: str = "auto",
+    threads: int | None = None,
+    retry_failed: bool = False,
+) -> SuiteOutcome:
+    """Make the missing runs of ``plan``. Interrupt it when you like: stored runs stay stored.
+
+    A run that fails for a reason of its own (out of memory, say) is stored as failed and the next one
+    begins; inputs that cannot be used, and a disk that refuses, end the call with their error.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    workshop = Workshop(sources, choose_device(device))
+    todo = plan.todo(retry_failed)
+    made: Counter[str] = Counter()
+    started = time.perf_counter()
+    suite = suite_record(plan)
+    with progress:
+        for remark in plan.remarks:
+            progress.say(remark)
+        progress.begin(len(plan.runs), len(plan.runs) - len(todo))
+        for run in todo:
+            progress.run_started(run)
+            clock = time.perf_counter()
+            try:
+                outcome = execute(run, workshop, store, suite, progress)
+                status, summary = outcome.status, outcome.summary
+            except MultibenchError:
+                raise
+            except Exception as error:  # whatever torch raises: recorded with its traceback, never hidden
+                record_failure(run, store, suite, error, traceback.format_exc())
+                status, summary = "failed", f"{type(error).__name__}: {error}".splitlines()[0]
+            made[status] += 1
+            progress.run_finished(run, status, summary, time.perf_counter() - clock)
+    return SuiteOutcome(dict(made), time.perf_counter() - started)
+
+
+def suite_record(plan: Plan) -> dict[str, Any]:
+    """What each run records about the suite that asked for it."""
+    return {
+        "name": plan.suite.name,
+        "recipe": plan.suite.recipe.base,
+        "selection": plan.suite.selection,
+        "keep_weights": plan.suite.keep_weights,
+    }

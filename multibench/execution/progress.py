@@ -1,0 +1,151 @@
+"""What a person sees while runs happen: bars on a terminal, plain lines elsewhere, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from multibench.plan import PlannedRun
+
+__all__ = ["BarProgress", "LineProgress", "ProgressReport", "Silent", "make_progress", "run_title"]
+
+
+def run_title(run: PlannedRun) -> str:
+    """A run in a few words."""
+    seed = "own head" if run.finetuning_seed is None else f"seed {run.finetuning_seed}"
+    return f"{run.checkpoint.id}  {run.task.name}  lr {run.settings.learning_rate:g}  {seed}"
+
+
+class ProgressReport(Protocol):
+    """What the execution tells."""
+
+    def __enter__(self) -> ProgressReport: ...
+    def __exit__(self, *error: object) -> None: ...
+    def say(self, text: str) -> None:
+        """A remark that stays readable."""
+
+    def begin(self, total: int, done: int) -> None:
+        """A suite of ``total`` runs, ``done`` of which are stored."""
+
+    def run_started(self, run: PlannedRun) -> None:
+        """A run begins."""
+
+    def step(self, step: int, steps: int, loss: float, examples_per_second: float) -> None:
+        """``step`` of ``steps`` optimizer steps are done."""
+
+    def run_finished(self, run: PlannedRun, status: str, summary: str, seconds: float) -> None:
+        """A run is stored."""
+
+
+class Silent:
+    """Nothing at all (``--quiet``)."""
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def say(self, text: str) -> None: ...
+    def begin(self, total: int, done: int) -> None: ...
+    def run_started(self, run: PlannedRun) -> None: ...
+    def step(self, step: int, steps: int, loss: float, examples_per_second: float) -> None: ...
+    def run_finished(self, run: PlannedRun, status: str, summary: str, seconds: float) -> None: ...
+
+
+class LineProgress(Silent):
+    """One line a run on standard error, and one every 30 seconds inside a long run."""
+
+    def __init__(self, every_seconds: float = 30.0) -> None:
+        self._every = every_seconds
+        self._total = self._number = 0
+        self._last = 0.0
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+    def begin(self, total: int, done: int) -> None:
+        """Remember how many runs there are."""
+        self._total, self._number = total, done
+        self.say(f"{total} runs, {done} done, {total - done} to do")
+
+    def run_started(self, run: PlannedRun) -> None:
+        """Start the clock of the run."""
+        self._number += 1
+        self._last = time.monotonic()
+
+    def step(self, step: int, steps: int, loss: float, examples_per_second: float) -> None:
+        """A line when the last one is long enough ago."""
+        if time.monotonic() - self._last >= self._every:
+            self._last = time.monotonic()
+            self.say(f"    step {step}/{steps}  loss {loss:.3f}  {examples_per_second:.0f} examples/s")
+
+    def run_finished(self, run: PlannedRun, status: str, summary: str, seconds: float) -> None:
+        """The run's line."""
+        note = "" if status == "finished" else f"  {status.upper()}"
+        self.say(f"[{self._number}/{self._total}] {run_title(run)}  {summary}  {seconds:.0f} s{note}")
+
+
+class BarProgress(LineProgress):
+    """Two bars on a terminal: the suite and the current run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._suite: TaskID | None = None
+        self._run: TaskID | None = None
+
+    def __enter__(self) -> BarProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """Print above the bars."""
+        self._progress.console.print(text, markup=False, highlight=False)
+
+    def begin(self, total: int, done: int) -> None:
+        """Show the suite's bar."""
+        self._total, self._number = total, done
+        self._suite = self._progress.add_task("suite", total=total, completed=done, note="")
+
+    def run_started(self, run: PlannedRun) -> None:
+        """Show the run's bar."""
+        self._number += 1
+        self._run = self._progress.add_task(run_title(run), total=None, note="")
+
+    def step(self, step: int, steps: int, loss: float, examples_per_second: float) -> None:
+        """Move the run's bar."""
+        if self._run is not None:
+            note = f"loss {loss:.3f}  {examples_per_second:.0f} examples/s"
+            self._progress.update(self._run, completed=step, total=steps, note=note)
+
+    def run_finished(self, run: PlannedRun, status: str, summary: str, seconds: float) -> None:
+        """Take the run's bar away, leave its line, move the suite's bar."""
+        if self._run is not None:
+            self._progress.remove_task(self._run)
+        super().run_finished(run, status, summary, seconds)
+        if self._suite is not None:
+            self._progress.advance(self._suite)
+
+
+def make_progress(quiet: bool, stream: Any = None) -> ProgressReport:
+    """Bars if standard error is a terminal, lines if it is not, nothing if ``quiet``."""
+    if quiet:
+        return Silent()
+    return BarProgress() if (stream or sys.stderr).isatty() else LineProgress()

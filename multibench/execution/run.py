@@ -1,0 +1,278 @@
+"""One run: model, training, predictions, metrics, and the record of it all."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from multibench.checkpoints.folder import CheckpointFolder
+from multibench.checkpoints.load import Dropout, Head, initialise_head, load_model
+from multibench.errors import CheckpointError
+from multibench.metrics import METRICS
+from multibench.plan import PlannedRun
+from multibench.results import provenance
+from multibench.results.store import Predictions, RunStore
+from multibench.tasks import DataSources, Examples, Task, load_split
+from multibench.tasks.encode import Encoded, encode
+from multibench.training.loop import TrainingRecord, train
+from multibench.training.predict import collapse_evidence, predict
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from multibench.execution.progress import ProgressReport
+
+__all__ = ["RunOutcome", "Workshop", "execute"]
+
+
+@dataclass
+class Workshop:
+    """What the runs of one process share: where data is, the device, and what is in memory already."""
+
+    sources: DataSources
+    device: torch.device
+    _examples: dict[tuple[str, str], Examples] = field(default_factory=dict)
+    _encoded: dict[tuple[str, str, str, int], Encoded] = field(default_factory=dict)
+
+    def examples(self, task: Task, split: str) -> Examples:
+        """A split, loaded once."""
+        key = (task.name, split)
+        if key not in self._examples:
+            self._examples[key] = load_split(task, split, self.sources)
+        return self._examples[key]
+
+    def encoded(self, folder: CheckpointFolder, task: Task, split: str, max_length: int) -> Encoded:
+        """A split's token ids under a vocabulary, made once for all checkpoints that share it."""
+        key = (folder.vocabulary.digest, task.name, split, max_length)
+        if key not in self._encoded:
+            tokenizer = folder.vocabulary.tokenizer()
+            self._encoded[key] = encode(self.examples(task, split), tokenizer, max_length)
+        return self._encoded[key]
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended: ``finished``, ``collapsed`` or ``diverged``, and its scores in a few words."""
+
+    status: str
+    summary: str
+
+
+def execute(
+    run: PlannedRun, workshop: Workshop, store: RunStore, suite: dict[str, Any], progress: ProgressReport
+) -> RunOutcome:
+    """Make ``run`` and store it. ``suite`` is recorded with it (name, recipe, selection rule).
+
+    Raises ``CheckpointError`` and ``DataError`` for inputs that cannot be used; anything else that
+    goes wrong is the caller's to record.
+    """
+    assert run.folder is not None
+    assert run.identity is not None
+    started, clock = provenance.timestamp(), time.perf_counter()
+    limit = run.folder.config["max_position_embeddings"]
+    if run.settings.max_length > limit:
+        raise CheckpointError(
+            f"max_length is {run.settings.max_length}, but {run.checkpoint.id} has {limit} positions."
+        )
+    model = _model(run, workshop)
+    training = None if run.finetuning_seed is None else _train(model, run, workshop, progress)
+    predictions: dict[str, Predictions] = {}
+    evaluations: dict[str, Any] = {}
+    evidence: list[str] = []
+    if training is None or training.divergence is None:
+        for task, split in run.evaluations:
+            name = f"{task.name}.{split}"
+            predictions[name], evaluations[name] = _evaluate(model, run, workshop, task, split)
+            collapse = collapse_evidence(task, predictions[name].outputs)
+            if collapse:
+                evidence.append(f"{name}: {collapse}")
+    status, reason = "finished", None
+    if training is not None and training.divergence is not None:
+        status, reason = "diverged", training.divergence.sentence()
+    elif evidence and len(evidence) == len(evaluations):
+        status, reason = "collapsed", "; ".join(evidence)
+    record = {
+        "status": status,
+        "reason": reason,
+        "identity": run.identity.to_dict(),
+        "labels": run.labels(),
+        "suite": suite,
+        "settings": run.settings.model_dump(mode="json"),
+        "evaluations": evaluations,
+        "training": _training_summary(run, training),
+        "provenance": {
+            **provenance.environment(),
+            **_computation(workshop, run),
+            "started": started,
+            "finished": provenance.timestamp(),
+            "seconds": round(time.perf_counter() - clock, 3),
+        },
+    }
+    weights = None
+    if suite["keep_weights"] == "last" and status != "diverged":
+        weights = store.scratch(run.identity.run_id)
+        model.save_pretrained(weights)
+    store.write(run.identity.run_id, record, _history(training), predictions, weights)
+    return RunOutcome(status, _summary(evaluations, reason))
+
+
+def record_failure(
+    run: PlannedRun, store: RunStore, suite: dict[str, Any], error: BaseException, trace: str
+) -> None:
+    """Store that ``run`` failed, and why: a result with a reason, not a hole."""
+    assert run.identity is not None
+    reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+    record = {
+        "status": "failed",
+        "reason": reason,
+        "traceback": trace,
+        "identity": run.identity.to_dict(),
+        "labels": run.labels(),
+        "suite": suite,
+        "settings": run.settings.model_dump(mode="json"),
+        "evaluations": {},
+        "training": {},
+        "provenance": {**provenance.environment(), "finished": provenance.timestamp()},
+    }
+    store.write(run.identity.run_id, record, {}, {})
+
+
+def _model(run: PlannedRun, workshop: Workshop) -> PreTrainedModel:
+    assert run.folder is not None
+    head = Head(run.task.kind, run.task.outputs)
+    settings = run.settings
+    dropout = Dropout(settings.dropout, settings.attention_dropout, settings.head_dropout)
+    model = load_model(run.folder, head, dropout, own_head=run.finetuning_seed is None)
+    if run.identity is not None and run.identity.seeds is not None:
+        initialise_head(model, run.identity.seeds.head, settings.head_init)
+    return model.to(workshop.device)
+
+
+def _train(
+    model: PreTrainedModel, run: PlannedRun, workshop: Workshop, progress: ProgressReport
+) -> TrainingRecord:
+    assert run.folder is not None
+    assert run.identity is not None
+    assert run.identity.seeds is not None
+    examples = workshop.examples(run.task, "train")
+    assert examples.labels is not None
+    encoded = workshop.encoded(run.folder, run.task, "train", run.settings.max_length)
+    clock = time.perf_counter()
+
+    def on_step(step: int, steps: int, loss: float) -> None:
+        speed = step * run.settings.batch_size / (time.perf_counter() - clock)
+        progress.step(step, steps, loss, speed)
+
+    return train(model, encoded, examples.labels, run.settings, run.identity.seeds, on_step)
+
+
+def _own_head_order(run: PlannedRun) -> list[int] | None:
+    """For a checkpoint's own head: its output number of each of the task's classes."""
+    if run.finetuning_seed is not None or run.task.kind != "classification":
+        return None
+    assert run.folder is not None
+    names = {str(v).strip().lower(): int(k) for k, v in (run.folder.config["id2label"] or {}).items()}
+    missing = [label for label in run.task.labels if label not in names]
+    if missing:
+        raise CheckpointError(
+            f"{run.checkpoint.id} names its classes {sorted(names) or 'not at all'}; {run.task.name} needs "
+            f"{', '.join(run.task.labels)}. Without names the order of its outputs cannot be known."
+        )
+    return [names[label] for label in run.task.labels]
+
+
+def _evaluate(
+    model: PreTrainedModel, run: PlannedRun, workshop: Workshop, task: Task, split: str
+) -> tuple[Predictions, dict[str, Any]]:
+    assert run.folder is not None
+    examples = workshop.examples(task, split)
+    encoded = workshop.encoded(run.folder, task, split, run.settings.max_length)
+    outputs = predict(model, encoded, run.settings.precision)
+    order = _own_head_order(run)
+    if order is not None:
+        outputs = np.ascontiguousarray(outputs[:, order])
+    metrics = {}
+    if examples.labels is not None:
+        for name in task.metrics:
+            value = METRICS.get(name).score(examples.labels, outputs)
+            metrics[name] = value if math.isfinite(value) else None
+    summary = {
+        "metrics": metrics,
+        "headline": task.headline,
+        "examples": len(examples),
+        "data": examples.fingerprint,
+        "as_released": examples.as_released,
+        "origin": Path(examples.origin).name if Path(examples.origin).is_absolute() else examples.origin,
+    }
+    return Predictions(examples.ids, outputs, examples.labels), summary
+
+
+def _training_summary(run: PlannedRun, training: TrainingRecord | None) -> dict[str, Any]:
+    if training is None:
+        return {}
+    steps = len(training.losses)
+    tail = max(1, steps // 10)
+    flops = run.cost.flops
+    rate = None if flops is None or training.divergence is not None else flops / max(training.seconds, 1e-9)
+    return {
+        "steps": steps,
+        "examples": training.examples,
+        "tokens": training.tokens,
+        "computed_tokens": training.computed_tokens,
+        "seconds": round(training.seconds, 3),
+        "flops_per_second": rate,
+        "loss_first": _finite(training.losses[:tail].mean()),
+        "loss_last": _finite(training.losses[-tail:].mean()),
+        "divergence": None if training.divergence is None else _plain(asdict(training.divergence)),
+    }
+
+
+def _history(training: TrainingRecord | None) -> dict[str, Any]:
+    if training is None:
+        return {}
+    return {
+        "loss": [_finite(v) for v in training.losses],
+        "learning_rate": [float(v) for v in training.learning_rates],
+        "gradient_norm": [_finite(v) for v in training.gradient_norms],
+        "seconds": training.seconds,
+    }
+
+
+def _computation(workshop: Workshop, run: PlannedRun) -> dict[str, Any]:
+    cuda = workshop.device.type == "cuda"
+    return {
+        "device": workshop.device.type,
+        "accelerator": torch.cuda.get_device_name(workshop.device) if cuda else None,
+        "threads": torch.get_num_threads(),
+        "precision": run.settings.precision,
+        "deterministic": not cuda or torch.are_deterministic_algorithms_enabled(),
+        "replicas": 1,
+        "finetuning_seed": run.finetuning_seed,
+    }
+
+
+def _summary(evaluations: dict[str, Any], reason: str | None) -> str:
+    if not evaluations:
+        return reason or ""
+    parts = []
+    for name, evaluation in evaluations.items():
+        value = evaluation["metrics"].get(evaluation["headline"])
+        shown = "undefined" if value is None else f"{100 * value:.1f}"
+        parts.append(
+            f"{name} {evaluation['headline']} {shown}" if evaluation["metrics"] else f"{name} predicted"
+        )
+    return ", ".join(parts)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: (str(v) if isinstance(v, float) and not math.isfinite(v) else v) for k, v in values.items()}

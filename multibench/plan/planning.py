@@ -1,0 +1,251 @@
+"""The runs of a suite: enumerated, identified, compared with what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from multibench.checkpoints import Checkpoint, find, select
+from multibench.checkpoints.folder import CheckpointFolder, open_folder
+from multibench.checkpoints.locate import fetch, find_local, local_checkpoint
+from multibench.errors import ResultsError, SchemaError, SuiteError, UnavailableError
+from multibench.plan.cost import Cost, run_cost
+from multibench.recipes import Hyperparameters
+from multibench.results.identity import RunIdentity
+from multibench.results.store import RunStore
+from multibench.seeds import derive_seeds
+from multibench.suite import CheckpointSelection, Suite
+from multibench.tasks import DataSources, Task, find_task, load_split
+
+__all__ = ["Plan", "PlannedRun", "make_plan"]
+
+State = Literal["done", "collapsed", "diverged", "failed", "missing"]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a suite. ``identity`` is None while its weights or data are not on this machine."""
+
+    checkpoint: Checkpoint
+    folder: CheckpointFolder | None
+    task: Task
+    evaluations: tuple[tuple[Task, str], ...]
+    settings: Hyperparameters
+    finetuning_seed: int | None
+    identity: RunIdentity | None
+    state: State
+
+    @cached_property
+    def run_id(self) -> str | None:
+        """The run's id, if it can be known."""
+        return None if self.identity is None else self.identity.run_id
+
+    @property
+    def cost(self) -> Cost:
+        """Estimated cost of the run."""
+        trains = self.finetuning_seed is not None
+        return run_cost(self.checkpoint.architecture, self.task, self.evaluations, self.settings, trains)
+
+    def labels(self) -> dict[str, Any]:
+        """What the run is listed under: fields that filters and tables use."""
+        return {
+            "family": self.checkpoint.family,
+            "checkpoint": self.checkpoint.id,
+            "pretraining_seed": self.checkpoint.pretraining_seed,
+            "step": self.checkpoint.step,
+            "parameters": self.checkpoint.parameters,
+            "task": self.task.name,
+            "finetuning_seed": self.finetuning_seed,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a suite, in the order in which they would run."""
+
+    suite: Suite
+    runs: tuple[PlannedRun, ...]
+    remarks: tuple[str, ...]
+    """What a person should know: duplicates, damaged runs, weights or data not on this machine."""
+
+    def todo(self, retry_failed: bool = False) -> list[PlannedRun]:
+        """The runs still to be made; failed ones again only if asked for."""
+        states = {"missing", "failed"} if retry_failed else {"missing"}
+        return [run for run in self.runs if run.state in states]
+
+    def count(self, state: State) -> int:
+        """How many runs are in a state."""
+        return sum(run.state == state for run in self.runs)
+
+    def cost(self) -> Cost:
+        """Estimated cost of the missing runs."""
+        return sum((run.cost for run in self.runs if run.state == "missing"), Cost(0.0, 0.0, 0.0))
+
+
+def selected_checkpoints(suite: Suite, root: Path | None) -> list[Checkpoint]:
+    """The checkpoints that a suite names, in its order, each once.
+
+    Raises ``SuiteError`` for an empty selection, ``UnknownNameError`` for unknown names.
+    """
+    chosen: dict[str, Checkpoint] = {}
+    for selection in suite.checkpoints:
+        for checkpoint in _resolve(selection, root):
+            chosen.setdefault(checkpoint.id, checkpoint)
+    if not chosen:
+        raise SuiteError(f"The suite {suite.name} selects no checkpoint.")
+    return list(chosen.values())
+
+
+def _resolve(selection: CheckpointSelection, root: Path | None) -> Iterable[Checkpoint]:
+    if selection.path is not None:
+        return [
+            local_checkpoint(
+                selection.path, root, selection.family, selection.pretraining_seed, selection.step
+            )
+        ]
+    if selection.ids is not None:
+        return [find(name) for name in selection.ids]
+    return select(
+        selection.family,
+        pretraining_seeds=None if selection.pretraining_seeds == "all" else selection.pretraining_seeds,
+        steps="last" if selection.steps is None else selection.steps,
+        aliases=selection.include_aliases,
+    )
+
+
+def make_plan(
+    suite: Suite,
+    store: RunStore,
+    sources: DataSources,
+    checkpoint_root: Path | None = None,
+    may_fetch: bool = False,
+    on_fetch: Callable[[str], None] | None = None,
+    set_damaged_aside: bool = False,
+) -> Plan:
+    """Enumerate the runs of ``suite`` and compare them with what ``store`` holds.
+
+    With ``may_fetch`` missing weights and data are downloaded, and what cannot be had is an error;
+    without it such runs are listed without identity, and the plan says what is missing. With
+    ``set_damaged_aside`` stored runs that fail their checksums are moved away (and so are missing);
+    without it they are only reported.
+    """
+    remarks: list[str] = []
+    stored = _stored_manifests(store, remarks, set_damaged_aside)
+    tasks = [find_task(name) for name in suite.tasks]
+    training = {task.name: _training_data(task, suite, sources, may_fetch, remarks) for task in tasks}
+    runs: list[PlannedRun] = []
+    seen: dict[str, str] = {}
+    for checkpoint in selected_checkpoints(suite, checkpoint_root):
+        folder = _folder(checkpoint, checkpoint_root, may_fetch, on_fetch, remarks)
+        content = folder.content if folder is not None else _recorded_content(checkpoint, stored)
+        if content is not None and seen.setdefault(content, checkpoint.id) != checkpoint.id:
+            remarks.append(f"{checkpoint.id} holds the same weights as {seen[content]}; it is counted once.")
+            continue
+        for task in tasks:
+            runs.extend(_runs_of(suite, checkpoint, folder, content, task, training[task.name], stored))
+    return Plan(suite, tuple(runs), tuple(remarks))
+
+
+def _runs_of(
+    suite: Suite,
+    checkpoint: Checkpoint,
+    folder: CheckpointFolder | None,
+    content: str | None,
+    task: Task,
+    training_data: str | None,
+    stored: dict[str, dict[str, Any]],
+) -> Iterable[PlannedRun]:
+    evaluations = tuple(suite.evaluations_of(task))
+    seeds: list[int] | list[None] = [None] if suite.evaluate_only else suite.finetuning_seeds
+    settings = suite.settings(task)
+    for setting in settings[:1] if suite.evaluate_only else settings:
+        for seed in seeds:
+            identity = None
+            if content is not None and (training_data is not None or seed is None):
+                derived = None if seed is None else derive_seeds(seed)
+                data = None if seed is None else training_data
+                identity = RunIdentity.of(content, task, data, setting, derived)
+            yield PlannedRun(
+                checkpoint=checkpoint,
+                folder=folder,
+                task=task,
+                evaluations=evaluations,
+                settings=setting,
+                finetuning_seed=seed,
+                identity=identity,
+                state=_state(identity, evaluations, stored),
+            )
+
+
+def _state(
+    identity: RunIdentity | None, evaluations: tuple[tuple[Task, str], ...], stored: dict[str, dict[str, Any]]
+) -> State:
+    manifest = None if identity is None else stored.get(identity.run_id)
+    if manifest is None:
+        return "missing"
+    status = manifest["status"]
+    if status in {"failed", "diverged"}:
+        return "failed" if status == "failed" else "diverged"
+    if any(f"{task.name}.{split}" not in manifest["evaluations"] for task, split in evaluations):
+        return "missing"
+    return "collapsed" if status == "collapsed" else "done"
+
+
+def _stored_manifests(store: RunStore, remarks: list[str], set_aside: bool) -> dict[str, dict[str, Any]]:
+    manifests: dict[str, dict[str, Any]] = {}
+    for run_id in store.run_ids():
+        damage = store.damage(run_id) if set_aside else None
+        try:
+            if damage is None:
+                manifests[run_id] = store.manifest(run_id)
+                continue
+        except SchemaError:
+            raise
+        except ResultsError as error:
+            damage = str(error)
+        where = f"; it was moved to {store.set_aside(run_id)} and will be made again" if set_aside else ""
+        remarks.append(f"The stored run {run_id} is damaged ({damage.rstrip('.')}){where}.")
+    return manifests
+
+
+def _training_data(
+    task: Task, suite: Suite, sources: DataSources, may_fetch: bool, remarks: list[str]
+) -> str | None:
+    if suite.evaluate_only:
+        return None
+    try:
+        return load_split(task, "train", sources).fingerprint
+    except UnavailableError as error:
+        if may_fetch:
+            raise
+        remarks.append(str(error))
+        return None
+
+
+def _folder(
+    checkpoint: Checkpoint,
+    root: Path | None,
+    may_fetch: bool,
+    on_fetch: Callable[[str], None] | None,
+    remarks: list[str],
+) -> CheckpointFolder | None:
+    path = find_local(checkpoint, root)
+    if path is None and may_fetch:
+        if on_fetch is not None:
+            on_fetch(checkpoint.id)
+        path = fetch(checkpoint, root)
+    if path is None:
+        remarks.append(f"{checkpoint.id} is not on this machine; `multibench run` fetches it.")
+        return None
+    return open_folder(path, checkpoint.cased)
+
+
+def _recorded_content(checkpoint: Checkpoint, stored: dict[str, dict[str, Any]]) -> str | None:
+    """The content digest that finished runs of this checkpoint recorded, if they agree on one."""
+    digests = {
+        m["identity"]["checkpoint"] for m in stored.values() if m["labels"]["checkpoint"] == checkpoint.id
+    }
+    return digests.pop() if len(digests) == 1 else None

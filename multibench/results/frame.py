@@ -1,0 +1,230 @@
+"""Stored runs as data frames, and their predictions as labelled arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multibench.errors import ResultsError
+from multibench.results.filters import RunFilter, parse_filter
+from multibench.results.store import RunStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["PredictionTensor", "Results", "StoredRun", "find_stores"]
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """One stored run: where it is and its manifest."""
+
+    store: RunStore
+    manifest: dict[str, Any]
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return str(self.manifest["run_id"])
+
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        """Everything that a filter can ask for: labels, settings, status, suite."""
+        return {
+            **self.manifest["settings"],
+            **self.manifest["labels"],
+            "status": self.manifest["status"],
+            "suite": self.manifest["suite"]["name"],
+            "recipe": self.manifest["suite"]["recipe"],
+            "run_id": self.run_id,
+        }
+
+    @property
+    def group(self) -> tuple[Any, ...]:
+        """What its pretraining seeds vary within: runs of one group differ in seeds only.
+
+        A checkpoint whose pretraining seed is unknown stands alone.
+        """
+        labels = self.manifest["labels"]
+        if labels["pretraining_seed"] is None:
+            return (labels["family"], labels["checkpoint"])
+        return (labels["family"], labels["step"], labels["parameters"])
+
+    def score(self, evaluation: str, metric: str) -> float:
+        """A stored score; NaN where it is undefined or was not taken."""
+        value = self.manifest["evaluations"].get(evaluation, {}).get("metrics", {}).get(metric)
+        return float("nan") if value is None else float(value)
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionTensor:
+    """Predictions of several runs on the same examples.
+
+    ``outputs`` float32 ``(n_runs, n_examples, n_outputs)``; ``labels`` ``(n_examples,)`` or None;
+    ``ids`` names the examples; ``runs[i]`` holds the fields of run i (pretraining seed,
+    fine-tuning seed, ...). ``as_released`` is False if the data differs from the released one.
+    """
+
+    evaluation: str
+    runs: tuple[dict[str, Any], ...]
+    ids: tuple[str, ...]
+    labels: NDArray[Any] | None
+    outputs: NDArray[np.float32]
+    as_released: bool
+
+    def run_info(self) -> dict[str, list[Any]]:
+        """Columns ``seed`` and ``finetune_seed``, one row a run, as the statistics take them.
+
+        A checkpoint without a known pretraining seed is its own seed, under its name.
+        """
+        return {
+            "seed": [
+                r["checkpoint"] if r["pretraining_seed"] is None else r["pretraining_seed"] for r in self.runs
+            ],
+            "finetune_seed": [
+                -1 if r["finetuning_seed"] is None else r["finetuning_seed"] for r in self.runs
+            ],
+        }
+
+    def grid(self) -> tuple[list[Any], list[Any], NDArray[np.float32]]:
+        """Pretraining seeds, fine-tuning seeds, and outputs with both as axes.
+
+        The array is ``(n_pretraining, n_finetuning, n_examples, n_outputs)``, NaN where there is no
+        run. Raises ``ResultsError`` if two runs fall into one cell (several settings, say).
+        """
+        info = self.run_info()
+        first = sorted(set(info["seed"]), key=lambda v: (isinstance(v, str), v))
+        second = sorted(set(info["finetune_seed"]))
+        grid = np.full((len(first), len(second), *self.outputs.shape[1:]), np.nan, dtype=np.float32)
+        taken: set[tuple[int, int]] = set()
+        for i, (seed, finetune) in enumerate(zip(info["seed"], info["finetune_seed"], strict=True)):
+            cell = (first.index(seed), second.index(finetune))
+            if cell in taken:
+                raise ResultsError(
+                    f"Two runs share pretraining seed {seed} and fine-tuning seed {finetune}; filter by what tells "
+                    "them apart, such as learning_rate or step."
+                )
+            taken.add(cell)
+            grid[cell] = self.outputs[i]
+        return first, second, grid
+
+
+def find_stores(path: Path) -> list[RunStore]:
+    """The suites' stores in a results folder, or the one that ``path`` itself is.
+
+    Raises ``ResultsError`` if there is none.
+    """
+    if not path.is_dir():
+        raise ResultsError(f"There is no results folder {path}.")
+    if (path / "runs").is_dir():
+        return [RunStore(path)]
+    stores = [RunStore(folder) for folder in sorted(path.iterdir()) if (folder / "runs").is_dir()]
+    if not stores:
+        raise ResultsError(f"{path} holds no results: expected {path}/SUITE/runs or {path}/runs.")
+    return stores
+
+
+class Results:
+    """Stored runs, read only. ``Results.open(folder)`` takes a results folder or one suite of it."""
+
+    def __init__(self, runs: Sequence[StoredRun], damaged: Sequence[str] = ()) -> None:
+        self.stored = tuple(runs)
+        self.damaged = tuple(damaged)
+        """Sentences about runs that cannot be read; they are left out."""
+
+    @classmethod
+    def open(cls, path: Path | str) -> Results:
+        """All runs below ``path``; one that two suites share counts once.
+
+        Raises ``ResultsError`` if there are no results, ``SchemaError`` for another schema version.
+        """
+        runs: dict[str, StoredRun] = {}
+        damaged: list[str] = []
+        for store in find_stores(Path(path)):
+            for run_id in store.run_ids():
+                try:
+                    runs.setdefault(run_id, StoredRun(store, store.manifest(run_id)))
+                except ResultsError as error:
+                    if type(error) is not ResultsError:
+                        raise
+                    damaged.append(str(error))
+        return cls([runs[run_id] for run_id in sorted(runs)], damaged)
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def fields(self) -> list[str]:
+        """Fields that filters may use."""
+        return sorted({key for run in self.stored for key in run.fields})
+
+    def where(self, filter_: RunFilter | str) -> Results:
+        """The runs that a filter such as ``family=pocket,step=0`` accepts."""
+        parsed = parse_filter(filter_, self.fields()) if isinstance(filter_, str) else filter_
+        return Results([run for run in self.stored if parsed.accepts(run.fields)], self.damaged)
+
+    def evaluations(self) -> list[str]:
+        """All ``task.split`` that any run was scored or applied on."""
+        return sorted({name for run in self.stored for name in run.manifest["evaluations"]})
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row a run: id, status, labels, settings."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [{"run_id": r.run_id, **r.fields, "reason": r.manifest["reason"]} for r in self.stored]
+        )
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """One row for each run, evaluation and metric, with ``score`` a fraction or correlation."""
+        import pandas as pd
+
+        rows = [
+            {**run.fields, "evaluation": evaluation, "metric": metric, "score": run.score(evaluation, metric)}
+            for run in self.stored
+            for evaluation, summary in run.manifest["evaluations"].items()
+            for metric in summary["metrics"]
+        ]
+        return pd.DataFrame(rows)
+
+    def predictions(self, evaluation: str) -> PredictionTensor:
+        """Predictions of all these runs on ``task.split``, joined by example id.
+
+        Runs without predictions (diverged, failed) are left out. Raises ``ResultsError`` if none has
+        any, if their data differ, or if a file fails its checksum.
+        """
+        having = [run for run in self.stored if evaluation in run.manifest["evaluations"]]
+        if not having:
+            raise ResultsError(f"No stored run has predictions for {evaluation}.")
+        reference = having[0].manifest["evaluations"][evaluation]
+        _refuse_other_data(having, evaluation, reference["data"])
+        first = having[0].store.predictions(having[0].run_id, evaluation)
+        outputs = np.empty((len(having), *first.outputs.shape), dtype=np.float32)
+        for i, run in enumerate(having):
+            part = first if i == 0 else run.store.predictions(run.run_id, evaluation)
+            if part.ids != first.ids or part.outputs.shape != first.outputs.shape:
+                raise ResultsError(
+                    f"{run.store.path(run.run_id)} has other examples or outputs for {evaluation} than "
+                    f"{having[0].store.path(having[0].run_id)}, though their data fingerprints agree."
+                )
+            outputs[i] = part.outputs
+        fields = tuple(run.fields for run in having)
+        return PredictionTensor(
+            evaluation, fields, first.ids, first.labels, outputs, bool(reference["as_released"])
+        )
+
+
+def _refuse_other_data(runs: Iterable[StoredRun], evaluation: str, fingerprint: str) -> None:
+    for run in runs:
+        if run.manifest["evaluations"][evaluation]["data"] != fingerprint:
+            raise ResultsError(
+                f"Runs were scored on different data for {evaluation} (the fingerprints of "
+                f"{run.store.path(run.run_id)} and others differ), so they cannot be compared."
+            )

@@ -1,0 +1,77 @@
+"""The identity of a run: a hash of all that can change its numbers, and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from multibench.recipes import SPAN_ONLY, Hyperparameters
+from multibench.seeds import Seeds
+from multibench.tasks.task import Task
+
+__all__ = ["IDENTITY_VERSION", "RunIdentity"]
+
+# All that a run which trains nothing depends on, besides what span tasks add.
+_WITHOUT_TRAINING = ("max_length", "precision")
+
+# Raised whenever the meaning of a field changes or a field is added: old runs then count as other runs.
+IDENTITY_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What decides the numbers of a run.
+
+    ``checkpoint`` is the content digest of weights, configuration and vocabulary;
+    ``training_data`` the fingerprint of the training examples. A run that trains nothing has
+    neither training data nor seeds. Suite, device, worker, evaluation batches, paths, threads and
+    how many replicas were trained together are not part of it.
+    """
+
+    checkpoint: str
+    task: str
+    task_version: int
+    training_data: str | None
+    hyperparameters: dict[str, Any]
+    seeds: Seeds | None
+
+    @classmethod
+    def of(
+        cls,
+        checkpoint: str,
+        task: Task,
+        training_data: str | None,
+        settings: Hyperparameters,
+        seeds: Seeds | None,
+    ) -> RunIdentity:
+        """The identity of a run of ``task`` under ``settings``; settings that its kind ignores are left out."""
+        return cls(
+            checkpoint=checkpoint,
+            task=task.name,
+            task_version=task.version,
+            training_data=training_data,
+            hyperparameters=_decisive(settings, task, trains=seeds is not None),
+            seeds=seeds,
+        )
+
+    @property
+    def run_id(self) -> str:
+        """16 hexadecimal digits."""
+        content = json.dumps({"identity_version": IDENTITY_VERSION, **asdict(self)}, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``run.json``."""
+        return {"identity_version": IDENTITY_VERSION, **asdict(self)}
+
+
+def _decisive(settings: Hyperparameters, task: Task, trains: bool) -> dict[str, Any]:
+    """The hyperparameters that can change the numbers of a run of ``task``."""
+    values = settings.model_dump(mode="json")
+    return {
+        name: value
+        for name, value in values.items()
+        if (task.kind == "span" if name in SPAN_ONLY else trains or name in _WITHOUT_TRAINING)
+    }

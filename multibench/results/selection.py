@@ -1,0 +1,125 @@
+"""Choosing one setting of a grid, as papers do, and saying so.
+
+A setting is everything in the hyperparameters. Runs of a group (see ``StoredRun.group``) and task
+that differ in settings came from a grid; a rule keeps one setting for all seeds of the group.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from multibench.errors import SuiteError
+from multibench.recipes import SELECTION_RULES
+from multibench.results.frame import Results, StoredRun
+
+__all__ = ["Chosen", "select_settings"]
+
+Group = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Runs of one group and task that a rule left over, and how it did."""
+
+    group: Group
+    task: str
+    runs: tuple[StoredRun, ...]
+    varied: dict[str, Any]
+    """The hyperparameters that differ between the settings that there were, with this setting's values."""
+    selection: str
+    """For a person: the rule, the split it looked at and how many settings or runs there were."""
+    estimand: str = "mean"
+    """What is reported over the runs: ``mean`` or ``median``."""
+
+
+def select_settings(results: Results, rule: str | None = None) -> list[Chosen]:
+    """Group ``results`` by checkpoint group and task, and choose by ``rule`` (see ``recipes.SELECTION_RULES``).
+
+    Without ``rule`` each suite's own applies. Failed runs are left out; a diverged run, having no
+    score, counts as 0 in the choice. Raises ``SuiteError`` for an unknown rule.
+    """
+    if rule is not None and rule not in SELECTION_RULES:
+        raise SuiteError(f"There is no selection rule '{rule}'; there are {', '.join(SELECTION_RULES)}.")
+    cells: dict[tuple[Group, str], dict[str, list[StoredRun]]] = defaultdict(lambda: defaultdict(list))
+    for run in results.stored:
+        if run.manifest["status"] != "failed":
+            cells[run.group, run.fields["task"]][_key(run)].append(run)
+    chosen: list[Chosen] = []
+    for (group, task), cell in sorted(cells.items(), key=lambda item: _sortable((*item[0][0], item[0][1]))):
+        settings = [tuple(sorted(runs, key=_order)) for runs in cell.values()]
+        varied = _varied(settings)
+        settings.sort(key=lambda runs: _sortable(tuple(runs[0].fields[name] for name in varied)))
+        chosen.extend(
+            _apply(rule or str(settings[0][0].manifest["suite"]["selection"]), group, task, settings, varied)
+        )
+    return chosen
+
+
+def _apply(
+    rule: str, group: Group, task: str, settings: list[tuple[StoredRun, ...]], varied: list[str]
+) -> list[Chosen]:
+    split = _selection_split([run for runs in settings for run in runs])
+
+    def one(runs: tuple[StoredRun, ...], text: str, estimand: str = "mean") -> Chosen:
+        return Chosen(group, task, runs, {name: runs[0].fields[name] for name in varied}, text, estimand)
+
+    if rule == "best_dev" and split is not None:
+        total = sum(len(runs) for runs in settings)
+        text = f"best single run of {total} on {split}" if total > 1 else "none (one run)"
+        best = max((run for runs in settings for run in runs), key=lambda run: _score(run, split))
+        return [one((best,), text)]
+    if rule == "best_mean_dev" and split is not None and len(settings) > 1:
+        best_runs = max(settings, key=lambda runs: fmean(_score(run, split) for run in runs))
+        return [one(best_runs, f"best mean over all seeds on {split}, of {len(settings)} settings")]
+    text = "none (one setting)" if len(settings) == 1 else "none (each setting on its own)"
+    return [one(runs, text, "median" if rule == "median" else "mean") for runs in settings]
+
+
+def _key(run: StoredRun) -> str:
+    return json.dumps(run.manifest["identity"]["hyperparameters"], sort_keys=True)
+
+
+def _varied(settings: list[tuple[StoredRun, ...]]) -> list[str]:
+    if len(settings) == 1:
+        return []
+    names = settings[0][0].manifest["identity"]["hyperparameters"]
+    return [n for n in names if len({json.dumps(runs[0].fields[n]) for runs in settings}) > 1]
+
+
+def _selection_split(runs: list[StoredRun]) -> str | None:
+    """The first labelled evaluation of the task itself."""
+    for run in runs:
+        for name, summary in run.manifest["evaluations"].items():
+            if summary["metrics"] and name.startswith(run.fields["task"] + "."):
+                return str(name)
+    return None
+
+
+def _score(run: StoredRun, split: str) -> float:
+    summary = run.manifest["evaluations"].get(split)
+    score = float("nan") if summary is None else run.score(split, summary["headline"])
+    return 0.0 if math.isnan(score) else score
+
+
+def _order(run: StoredRun) -> tuple[Any, ...]:
+    labels = run.manifest["labels"]
+    return _sortable((labels["pretraining_seed"], labels["checkpoint"], labels["finetuning_seed"]))
+
+
+def _sortable(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A key under which None, numbers, texts and tuples can be mixed."""
+    return tuple(
+        (0, 0.0, "")
+        if v is None
+        else (1, float(v), "")
+        if isinstance(v, (int, float))
+        else (2, 0.0, v)
+        if isinstance(v, str)
+        else (3, 0.0, str(v))
+        for v in values
+    )

@@ -1,0 +1,255 @@
+"""Run folders: written whole or not at all, read with their checksums.
+
+``ROOT/<suite>/runs/<run id>/`` holds ``predictions/<task>.<split>.parquet``, ``history.json`` and,
+written last, ``run.json`` with the checksums of the others. A run is first made under ``tmp/`` and
+then renamed. A run that does not match its checksums is moved to ``damaged/`` and counts as missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multibench.errors import ResultsError, SchemaError, StorageError
+
+__all__ = ["SCHEMA_VERSION", "Predictions", "RunStore", "writing"]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a model said about each example of one split.
+
+    ``outputs`` float32 ``(n, outputs)``: class scores in the task's label order, or one score.
+    ``labels`` int64 or float64 ``(n,)``, None where the split has none.
+    """
+
+    ids: tuple[str, ...]
+    outputs: NDArray[np.float32]
+    labels: NDArray[Any] | None
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write into a ``StorageError`` with a sentence."""
+    try:
+        yield
+    except OSError as error:
+        reasons = {
+            errno.ENOSPC: "the disk is full",
+            errno.EDQUOT: "the disk quota is used up",
+            errno.EROFS: "the file system is read-only",
+            errno.EACCES: "permission is denied",
+            errno.EPERM: "permission is denied",
+            errno.ENOTDIR: "a part of the path is a file",
+        }
+        reason = reasons.get(error.errno or 0, error.strerror or str(error))
+        raise StorageError(
+            f"Nothing could be written to {folder}: {reason}. All finished runs are kept; "
+            "make room or give another --results folder, and repeat the command."
+        ) from error
+
+
+def _write_predictions(path: Path, predictions: Predictions) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, Any] = {"id": pa.array(predictions.ids, pa.string())}
+    if predictions.labels is not None:
+        columns["label"] = pa.array(predictions.labels)
+    names = [f"output_{k}" for k in range(predictions.outputs.shape[1])]
+    for k, name in enumerate(names):
+        columns[name] = pa.array(np.ascontiguousarray(predictions.outputs[:, k]))
+    pq.write_table(
+        pa.table(columns),
+        path,
+        compression="zstd",
+        use_dictionary=False,
+        use_byte_stream_split=names,  # type: ignore[arg-type]
+        write_statistics=False,
+    )
+
+
+def read_predictions(path: Path) -> Predictions:
+    """The predictions in one parquet file. Raises ``ResultsError`` if it cannot be read as such."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path).read()
+        names = sorted((n for n in table.column_names if n.startswith("output_")), key=lambda n: int(n[7:]))
+        outputs = np.stack([table[name].to_numpy() for name in names], axis=1)
+        return Predictions(
+            ids=tuple(table["id"].to_pylist()),
+            outputs=outputs,
+            labels=table["label"].to_numpy() if "label" in table.column_names else None,
+        )
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise ResultsError(f"{path} cannot be read as predictions: {str(error).splitlines()[0]}") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class RunStore:
+    """The runs of one suite in ``folder`` (``RESULTS/<suite>``)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.runs = folder / "runs"
+
+    def path(self, run_id: str) -> Path:
+        """Where the run is, or would be."""
+        return self.runs / run_id
+
+    def write(
+        self,
+        run_id: str,
+        record: dict[str, Any],
+        history: dict[str, Any],
+        predictions: dict[str, Predictions],
+        weights: Path | None = None,
+        replace: bool = False,
+    ) -> None:
+        """Store a run; ``predictions`` by ``task.split``, ``weights`` a folder to move in.
+
+        If the run is stored already, that one stays, unless ``replace`` says that this one is more
+        complete; the old one then moves to ``replaced/``. Raises ``StorageError`` if the disk
+        refuses; then nothing is left behind.
+        """
+        temporary = self.folder / "tmp" / f"{run_id}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        with writing(self.folder):
+            try:
+                (temporary / "predictions").mkdir(parents=True)
+                for name, part in predictions.items():
+                    _write_predictions(temporary / "predictions" / f"{name}.parquet", part)
+                (temporary / "history.json").write_text(json.dumps(history), "utf-8")
+                if weights is not None:
+                    shutil.move(str(weights), temporary / "weights")
+                files = sorted(path for path in temporary.rglob("*") if path.is_file())
+                checksums = {path.relative_to(temporary).as_posix(): _sha256(path) for path in files}
+                manifest = {"schema": SCHEMA_VERSION, "run_id": run_id, **record, "checksums": checksums}
+                (temporary / "run.json").write_text(json.dumps(manifest, indent=1), "utf-8")
+                for path in [*files, temporary / "run.json", temporary / "predictions", temporary]:
+                    _sync(path)
+                self.runs.mkdir(exist_ok=True)
+                if replace:
+                    self._move_away(run_id, "replaced")
+                try:
+                    temporary.rename(self.path(run_id))
+                except OSError as error:
+                    if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                        raise
+                    # Somebody else stored this very run first: theirs is as good.
+                else:
+                    _sync(self.runs)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+    def run_ids(self) -> list[str]:
+        """Ids of all stored runs, sorted, without opening them."""
+        try:
+            return sorted(entry.name for entry in os.scandir(self.runs) if entry.is_dir())
+        except FileNotFoundError:
+            return []
+
+    def manifest(self, run_id: str) -> dict[str, Any]:
+        """``run.json`` of a run. Raises ``ResultsError`` if damaged, ``SchemaError`` if of another version."""
+        path = self.path(run_id) / "run.json"
+        try:
+            manifest = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise ResultsError(f"{path} is missing, so this folder is no stored run.") from None
+        except (ValueError, OSError) as error:
+            raise ResultsError(f"{path} cannot be read: {error}.") from error
+        if not isinstance(manifest, dict):
+            raise ResultsError(f"{path} holds no JSON object.")
+        version = manifest.get("schema")
+        if version != SCHEMA_VERSION:
+            raise SchemaError(
+                f"{path} has results schema {version!r}; this multibench reads version {SCHEMA_VERSION}. "
+                "Read it with the version that wrote it (run.json names it), or use another --results folder."
+            )
+        return manifest
+
+    def damage(self, run_id: str) -> str | None:
+        """Why the stored run cannot be trusted, as a sentence; None if every checksum is right.
+
+        Raises ``SchemaError`` for results of another version, which is no damage.
+        """
+        folder = self.path(run_id)
+        try:
+            manifest = self.manifest(run_id)
+        except SchemaError:
+            raise
+        except ResultsError as error:
+            return str(error)
+        for name, expected in manifest.get("checksums", {}).items():
+            path = folder / name
+            try:
+                if _sha256(path) != expected:
+                    return f"{path} does not match its checksum"
+            except OSError as error:
+                return f"{path} cannot be read: {error.strerror}"
+        if "history.json" not in manifest.get("checksums", {}):
+            return f"{folder / 'run.json'} lacks its checksums"
+        return None
+
+    def set_aside(self, run_id: str) -> Path:
+        """Move a damaged run out of the way and return where it is now; nothing is deleted."""
+        with writing(self.folder):
+            return self._move_away(run_id, "damaged")
+
+    def scratch(self, run_id: str) -> Path:
+        """A new folder on the same file system, for files that ``write`` will move in."""
+        with writing(self.folder):
+            folder = self.folder / "tmp" / f"{run_id}.{os.getpid()}.{uuid.uuid4().hex[:8]}.scratch"
+            folder.mkdir(parents=True)
+        return folder
+
+    def _move_away(self, run_id: str, where: str) -> Path:
+        target = self.folder / where / f"{run_id}.{uuid.uuid4().hex[:8]}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            self.path(run_id).rename(target)
+        return target
+
+    def predictions(self, run_id: str, evaluation: str) -> Predictions:
+        """Predictions of a run on ``task.split``, checked against the recorded checksum."""
+        name = f"predictions/{evaluation}.parquet"
+        path = self.path(run_id) / name
+        expected = self.manifest(run_id).get("checksums", {}).get(name)
+        if expected is None:
+            raise ResultsError(f"The run {run_id} has no predictions for {evaluation}.")
+        try:
+            found = _sha256(path)
+        except OSError as error:
+            raise ResultsError(f"{path} cannot be read: {error.strerror}.") from error
+        if found != expected:
+            raise ResultsError(
+                f"{path} does not match its checksum. The run command sets the run aside and makes it again."
+            )
+        return read_predictions(path)

@@ -1,0 +1,1 @@
+"""Fine-tuning one model on one task: a plain loop that wastes no padding."""
