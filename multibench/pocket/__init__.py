@@ -1,0 +1,1 @@
+"""The built-in family and tasks: a small world that works with no network at all."""
