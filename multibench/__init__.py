@@ -1,1 +1,29 @@
+"""multibench: error bars for BERT-like models.
 
+Fine-tunes families of checkpoints, keeps every prediction of every run, and turns the predictions
+into statements with honest uncertainty. The verbs of the command line are functions here:
+``plan``, ``run``, ``status``, ``scores`` and ``compare``; ``Results`` reads stored runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multibench.api import compare, plan, run, scores, status
+    from multibench.results import Results
+
+__all__ = ["Results", "compare", "plan", "run", "scores", "status"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: ``import multibench`` costs nothing."""
+    if name == "Results":
+        from multibench.results import Results
+
+        return Results
+    if name in __all__:
+        from multibench import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'multibench' has no attribute {name!r}")

@@ -11,26 +11,52 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from urllib.parse import urlsplit
 
-__all__ = ["go_offline", "hub_is_reachable", "is_offline"]
+__all__ = ["go_offline", "hub_is_reachable", "is_offline", "staying_offline"]
 
 _ATTEMPT_SECONDS = 1.5
 
 
+_VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+# The libraries read the variables when they are imported; these are the constants they made of them.
+_CONSTANTS = (
+    ("huggingface_hub.constants", "HF_HUB_OFFLINE"),
+    ("datasets.config", "HF_HUB_OFFLINE"),
+    ("datasets.config", "HF_DATASETS_OFFLINE"),
+)
+
+
 def go_offline() -> None:
     """From here on nothing in this process touches the network."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    os.environ["HF_DATASETS_OFFLINE"] = "1"
-    # The libraries read the variables when imported; set the constants where that has happened.
-    for module, names in (
-        ("huggingface_hub.constants", ("HF_HUB_OFFLINE",)),
-        ("datasets.config", ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")),
-    ):
+    for name in _VARIABLES:
+        os.environ[name] = "1"
+    for module, name in _CONSTANTS:
         if module in sys.modules:
-            for name in names:
-                setattr(sys.modules[module], name, True)
+            setattr(sys.modules[module], name, True)
+
+
+@contextmanager
+def staying_offline() -> Iterator[None]:
+    """Nothing touches the network inside; caches are used. Afterwards all is as it was before."""
+    before = {name: os.environ.get(name) for name in _VARIABLES}
+    was_offline = is_offline()
+    go_offline()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        if not was_offline:
+            for module, name in _CONSTANTS:
+                if module in sys.modules:
+                    setattr(sys.modules[module], name, False)
 
 
 def is_offline() -> bool:

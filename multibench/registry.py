@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 from multibench.errors import NameTakenError, UnknownNameError
@@ -90,6 +89,8 @@ class Registry(Generic[T]):
         if not self._pending:
             return
         self._pending = False
+        from importlib.metadata import entry_points  # slow to import, so only where it is used
+
         for point in entry_points(group=self._group or ""):
             loaded = point.load()
             entry = loaded() if callable(loaded) and not isinstance(loaded, type) else loaded

@@ -13,7 +13,7 @@ import torch
 from multibench.errors import MultibenchError, UnavailableError
 from multibench.execution.progress import ProgressReport
 from multibench.execution.run import Workshop, execute, record_failure
-from multibench.plan import Plan
+from multibench.planning import Plan
 from multibench.results.store import RunStore
 from multibench.tasks import DataSources
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Protocol
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from multibench.plan import PlannedRun
+from multibench.planning import PlannedRun
 
-__all__ = ["BarProgress", "LineProgress", "ProgressReport", "Silent", "make_progress", "run_title"]
+__all__ = ["BarProgress", "LineProgress", "ProgressReport", "make_progress", "run_title"]
 
 
 def run_title(run: PlannedRun) -> str:
@@ -20,11 +20,15 @@ def run_title(run: PlannedRun) -> str:
     return f"{run.checkpoint.id}  {run.task.name}  lr {run.settings.learning_rate:g}  {seed}"
 
 
-class ProgressReport(Protocol):
-    """What the execution tells."""
+class ProgressReport:
+    """What the execution tells. This base class shows nothing (``--quiet``)."""
 
-    def __enter__(self) -> ProgressReport: ...
-    def __exit__(self, *error: object) -> None: ...
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
     def say(self, text: str) -> None:
         """A remark that stays readable."""
 
@@ -41,23 +45,7 @@ class ProgressReport(Protocol):
         """A run is stored."""
 
 
-class Silent:
-    """Nothing at all (``--quiet``)."""
-
-    def __enter__(self) -> Silent:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        return None
-
-    def say(self, text: str) -> None: ...
-    def begin(self, total: int, done: int) -> None: ...
-    def run_started(self, run: PlannedRun) -> None: ...
-    def step(self, step: int, steps: int, loss: float, examples_per_second: float) -> None: ...
-    def run_finished(self, run: PlannedRun, status: str, summary: str, seconds: float) -> None: ...
-
-
-class LineProgress(Silent):
+class LineProgress(ProgressReport):
     """One line a run on standard error, and one every 30 seconds inside a long run."""
 
     def __init__(self, every_seconds: float = 30.0) -> None:
@@ -108,7 +96,7 @@ class BarProgress(LineProgress):
         self._suite: TaskID | None = None
         self._run: TaskID | None = None
 
-    def __enter__(self) -> BarProgress:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
@@ -147,5 +135,5 @@ class BarProgress(LineProgress):
 def make_progress(quiet: bool, stream: Any = None) -> ProgressReport:
     """Bars if standard error is a terminal, lines if it is not, nothing if ``quiet``."""
     if quiet:
-        return Silent()
+        return ProgressReport()
     return BarProgress() if (stream or sys.stderr).isatty() else LineProgress()

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from multibench.checkpoints.config import read_config
 from multibench.checkpoints.folder import CheckpointFolder
 from multibench.checkpoints.load import Dropout, Head, initialise_head, load_model
 from multibench.errors import CheckpointError
 from multibench.metrics import METRICS
-from multibench.plan import PlannedRun
+from multibench.planning import PlannedRun
 from multibench.results import provenance
-from multibench.results.store import Predictions, RunStore
+from multibench.results.store import Predictions, RunStore, writing
 from multibench.tasks import DataSources, Examples, Task, load_split
 from multibench.tasks.encode import Encoded, encode
 from multibench.training.loop import TrainingRecord, train
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from multibench.execution.progress import ProgressReport
 
-__all__ = ["RunOutcome", "Workshop", "execute"]
+__all__ = ["RunOutcome", "Workshop", "execute", "record_failure"]
 
 
 @dataclass
@@ -80,10 +81,12 @@ def execute(
         raise CheckpointError(
             f"max_length is {run.settings.max_length}, but {run.checkpoint.id} has {limit} positions."
         )
-    model = _model(run, workshop)
-    training = None if run.finetuning_seed is None else _train(model, run, workshop, progress)
-    predictions: dict[str, Predictions] = {}
-    evaluations: dict[str, Any] = {}
+    earlier = _earlier_weights(run, store)
+    model = _model(run, workshop, earlier)
+    training = None
+    if run.finetuning_seed is not None and earlier is None:
+        training = _train(model, run, workshop, progress)
+    predictions, evaluations = _kept_evaluations(run, store)
     evidence: list[str] = []
     if training is None or training.divergence is None:
         for task, split in run.evaluations:
@@ -95,7 +98,7 @@ def execute(
     status, reason = "finished", None
     if training is not None and training.divergence is not None:
         status, reason = "diverged", training.divergence.sentence()
-    elif evidence and len(evidence) == len(evaluations):
+    elif evidence and len(evidence) == len(run.evaluations):
         status, reason = "collapsed", "; ".join(evidence)
     record = {
         "status": status,
@@ -105,7 +108,7 @@ def execute(
         "suite": suite,
         "settings": run.settings.model_dump(mode="json"),
         "evaluations": evaluations,
-        "training": _training_summary(run, training),
+        "training": _training_summary(run, training) if earlier is None else (run.stored or {})["training"],
         "provenance": {
             **provenance.environment(),
             **_computation(workshop, run),
@@ -117,8 +120,10 @@ def execute(
     weights = None
     if suite["keep_weights"] == "last" and status != "diverged":
         weights = store.scratch(run.identity.run_id)
-        model.save_pretrained(weights)
-    store.write(run.identity.run_id, record, _history(training), predictions, weights)
+        with writing(weights):
+            model.save_pretrained(weights)
+    history = _history(training) if earlier is None else store.history(run.identity.run_id)
+    store.write(run.identity.run_id, record, history, predictions, weights, replace=run.stored is not None)
     return RunOutcome(status, _summary(evaluations, reason))
 
 
@@ -140,16 +145,38 @@ def record_failure(
         "training": {},
         "provenance": {**provenance.environment(), "finished": provenance.timestamp()},
     }
-    store.write(run.identity.run_id, record, {}, {})
+    store.write(run.identity.run_id, record, {}, {}, replace=run.stored is not None)
 
 
-def _model(run: PlannedRun, workshop: Workshop) -> PreTrainedModel:
+def _earlier_weights(run: PlannedRun, store: RunStore) -> CheckpointFolder | None:
+    """The fine-tuned weights of the stored run, if it kept them: a new evaluation needs no new training."""
+    if run.stored is None or run.stored["status"] in {"failed", "diverged"} or run.folder is None:
+        return None
+    folder = store.path(run.stored["run_id"]) / "weights"
+    if not folder.is_dir():
+        return None
+    return CheckpointFolder(folder, read_config(folder), run.folder.vocabulary)
+
+
+def _kept_evaluations(run: PlannedRun, store: RunStore) -> tuple[dict[str, Predictions], dict[str, Any]]:
+    """What a stored run holds beyond what is asked for now; it stays in the run that replaces it."""
+    if run.stored is None:
+        return {}, {}
+    asked = {f"{task.name}.{split}" for task, split in run.evaluations}
+    kept = {name: summary for name, summary in run.stored["evaluations"].items() if name not in asked}
+    return {name: store.predictions(run.stored["run_id"], name) for name in kept}, kept
+
+
+def _model(run: PlannedRun, workshop: Workshop, earlier: CheckpointFolder | None) -> PreTrainedModel:
     assert run.folder is not None
+    assert run.identity is not None
     head = Head(run.task.kind, run.task.outputs)
+    if earlier is not None:
+        return load_model(earlier, head, own_head=True).to(workshop.device)
     settings = run.settings
     dropout = Dropout(settings.dropout, settings.attention_dropout, settings.head_dropout)
     model = load_model(run.folder, head, dropout, own_head=run.finetuning_seed is None)
-    if run.identity is not None and run.identity.seeds is not None:
+    if run.identity.seeds is not None:
         initialise_head(model, run.identity.seeds.head, settings.head_init)
     return model.to(workshop.device)
 

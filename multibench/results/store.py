@@ -237,6 +237,14 @@ class RunStore:
             self.path(run_id).rename(target)
         return target
 
+    def history(self, run_id: str) -> dict[str, Any]:
+        """Loss, learning rate and gradient norm of each step of a stored run."""
+        try:
+            history: dict[str, Any] = json.loads((self.path(run_id) / "history.json").read_bytes())
+        except (OSError, ValueError) as error:
+            raise ResultsError(f"{self.path(run_id) / 'history.json'} cannot be read: {error}.") from error
+        return history
+
     def predictions(self, run_id: str, evaluation: str) -> Predictions:
         """Predictions of a run on ``task.split``, checked against the recorded checksum."""
         name = f"predictions/{evaluation}.parquet"

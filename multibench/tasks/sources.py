@@ -7,6 +7,7 @@ not tell where they came from.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -94,20 +95,19 @@ def _from_hub(task: Task, split: str, sources: DataSources) -> Examples:
     name = f"{task.hub.id} ({task.hub.config})"
     if split not in task.hub.splits:
         raise DataError(f"The Hub data set {name} has no split for {task.name}.{split}.")
-    if not network.hub_is_reachable():
-        network.go_offline()  # what the cache holds can still be used
     load_dataset = _datasets_loader()
+    reachable = network.hub_is_reachable()
     try:
-        table = load_dataset(
-            task.hub.id, task.hub.config, split=task.hub.splits[split], revision=task.hub.revision
-        )
+        # Without the Hub its client would retry for 23 seconds; told to stay offline it uses its cache.
+        with nullcontext() if reachable else network.staying_offline():
+            table = load_dataset(
+                task.hub.id, task.hub.config, split=task.hub.splits[split], revision=task.hub.revision
+            )
     except Exception as error:  # the library raises OSError, ValueError, RuntimeError and its own kinds
         hint = _where_to_put_it(task, split, sources)
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         what = (
-            "is not on this machine and the Hub cannot be reached"
-            if network.is_offline()
-            else f"failed to load: {why}"
+            f"failed to load: {why}" if reachable else "is not on this machine and the Hub cannot be reached"
         )
         raise UnavailableError(f"{task.name}.{split}: the Hub data set {name} {what}. {hint}") from error
     wanted = [*(task.hub.inputs or task.inputs), task.hub.label]

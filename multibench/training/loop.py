@@ -65,25 +65,69 @@ class TrainingRecord:
     divergence: Divergence | None
 
 
-def _on_device(encoded: Encoded, rows: NDArray[np.int64], device: torch.device) -> tuple[torch.Tensor, ...]:
-    return tuple(torch.from_numpy(part).to(device, non_blocking=True) for part in encoded.padded(rows))
+class _WordEmbeddings:
+    """The rows of the embedding table that one step uses, as a leaf of their own.
+
+    Looked up in the table itself, every micro-batch would fill and add a gradient of the table's
+    full size (30,522 rows, of which a step uses some hundreds).
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._table: torch.nn.Parameter = model.get_input_embeddings().weight
+        self._gradient = torch.zeros_like(self._table)
+        self._used = torch.empty(0, dtype=torch.long, device=self._table.device)
+        self._rows = self._table.detach()
+        self._ids = np.empty(0, dtype=np.int64)
+
+    def begin(self, encoded: Encoded, rows: NDArray[np.int64]) -> None:
+        """Gather the rows for a step over the examples ``rows``."""
+        self._gradient[self._used] = 0.0  # what the step before left; all else is zero already
+        parts = [encoded.tokens[encoded.starts[r] : encoded.starts[r + 1]] for r in rows]
+        self._ids = np.unique(np.concatenate([*parts, [encoded.pad_id]])).astype(np.int64)
+        self._used = torch.from_numpy(self._ids).to(self._table.device)
+        self._rows = self._table.detach()[self._used].requires_grad_()
+
+    def look_up(self, ids: NDArray[np.int64]) -> torch.Tensor:
+        """Embeddings ``(rows, longest, hidden)`` of token ids of the step."""
+        places = torch.from_numpy(np.searchsorted(self._ids, ids)).to(self._table.device)
+        return torch.nn.functional.embedding(places, self._rows)
+
+    def end(self) -> None:
+        """Give the table its gradient."""
+        assert self._rows.grad is not None
+        self._gradient[self._used] = self._rows.grad
+        self._table.grad = self._gradient
 
 
-def forward(model: PreTrainedModel, encoded: Encoded, rows: NDArray[np.int64]) -> Any:
+def forward(
+    model: PreTrainedModel,
+    encoded: Encoded,
+    rows: NDArray[np.int64],
+    embeddings: _WordEmbeddings | None = None,
+) -> Any:
     """The model's output object for ``rows``, padded to the longest of them."""
-    ids, mask, types = _on_device(encoded, rows, model.device)
+    ids, mask, types = encoded.padded(rows)
     lengths = encoded.lengths[rows]
-    inputs: dict[str, torch.Tensor] = {"input_ids": ids}
+    inputs: dict[str, torch.Tensor] = {}
+    if embeddings is None:
+        inputs["input_ids"] = torch.from_numpy(ids).to(model.device)
+    else:
+        inputs["inputs_embeds"] = embeddings.look_up(ids)
     if lengths.min() != lengths.max():  # without padding there is nothing to mask
-        inputs["attention_mask"] = mask
+        inputs["attention_mask"] = torch.from_numpy(mask).to(model.device)
     if model.config.model_type == "bert":
-        inputs["token_type_ids"] = types
+        inputs["token_type_ids"] = torch.from_numpy(types).to(model.device)
     return model(**inputs)
 
 
-def logits_of(model: PreTrainedModel, encoded: Encoded, rows: NDArray[np.int64]) -> torch.Tensor:
+def logits_of(
+    model: PreTrainedModel,
+    encoded: Encoded,
+    rows: NDArray[np.int64],
+    embeddings: _WordEmbeddings | None = None,
+) -> torch.Tensor:
     """Outputs of a classification or regression head for ``rows``, ``(len(rows), outputs)``."""
-    logits: torch.Tensor = forward(model, encoded, rows).logits
+    logits: torch.Tensor = forward(model, encoded, rows, embeddings).logits
     return logits
 
 
@@ -118,6 +162,7 @@ def train(
     run_steps = steps if max_steps is None else min(steps, max_steps)
     target = torch.from_numpy(labels if labels.dtype.kind == "i" else labels.astype(np.float32)).to(device)
     optimizer = build_optimizer(model, settings)
+    embeddings = _WordEmbeddings(model)
     parameters = [p for p in model.parameters() if p.requires_grad]
     losses = torch.full((run_steps,), float("nan"), dtype=torch.float64, device=device)
     norms = torch.full((run_steps,), float("nan"), dtype=torch.float64, device=device)
@@ -142,13 +187,15 @@ def train(
                 group["lr"] = float(rates[step])
             optimizer.zero_grad(set_to_none=True)
             total = torch.zeros((), dtype=torch.float64, device=device)
+            embeddings.begin(encoded, rows)
             for part in micro_batches(rows, lengths[rows], overhead):
                 with torch.autocast(kind, torch.bfloat16, enabled=settings.precision == "bf16"):
-                    logits = logits_of(model, encoded, part)
+                    logits = logits_of(model, encoded, part, embeddings)
                 loss = per_example_loss(logits, target[torch.from_numpy(part).to(device)]).sum() / len(rows)
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.detach()
                 computed += len(part) * int(lengths[part].max())
+            embeddings.end()
             limit = settings.clip_norm if settings.clip_norm is not None else float("inf")
             norms[step] = torch.nn.utils.clip_grad_norm_(parameters, limit)
             losses[step] = total

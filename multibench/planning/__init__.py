@@ -1,6 +1,6 @@
 """From a suite to the list of its runs, what is done of them, and what the rest costs."""
 
-from multibench.plan.cost import Cost, machine_speed
-from multibench.plan.planning import Plan, PlannedRun, make_plan
+from multibench.planning.cost import Cost, machine_speed
+from multibench.planning.plan import Plan, PlannedRun, make_plan
 
 __all__ = ["Cost", "Plan", "PlannedRun", "machine_speed", "make_plan"]

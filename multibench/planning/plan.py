@@ -12,7 +12,7 @@ from multibench.checkpoints import Checkpoint, find, select
 from multibench.checkpoints.folder import CheckpointFolder, open_folder
 from multibench.checkpoints.locate import fetch, find_local, local_checkpoint
 from multibench.errors import ResultsError, SchemaError, SuiteError, UnavailableError
-from multibench.plan.cost import Cost, run_cost
+from multibench.planning.cost import Cost, run_cost
 from multibench.recipes import Hyperparameters
 from multibench.results.identity import RunIdentity
 from multibench.results.store import RunStore
@@ -37,6 +37,8 @@ class PlannedRun:
     finetuning_seed: int | None
     identity: RunIdentity | None
     state: State
+    stored: dict[str, Any] | None = None
+    """The stored run's manifest: of a finished run, a failed one, or one that lacks an evaluation."""
 
     @cached_property
     def run_id(self) -> str | None:
@@ -177,6 +179,7 @@ def _runs_of(
                 finetuning_seed=seed,
                 identity=identity,
                 state=_state(identity, evaluations, stored),
+                stored=None if identity is None else stored.get(identity.run_id),
             )
 
 

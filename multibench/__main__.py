@@ -1,0 +1,5 @@
+"""``python -m multibench``."""
+
+from multibench.cli import main
+
+main()

@@ -1,0 +1,127 @@
+"""The verbs of the command line as functions, with the same names and meanings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from multibench import network
+from multibench.errors import ResultsError
+from multibench.execution.local import SuiteOutcome, run_plan
+from multibench.execution.progress import make_progress
+from multibench.planning import Plan, make_plan
+from multibench.reports import compare, scores
+from multibench.results import Results, RunStore
+from multibench.results.frame import find_stores
+from multibench.results.store import writing
+from multibench.suite import Suite, load_suite
+from multibench.tasks import DataSources
+
+__all__ = ["compare", "plan", "run", "scores", "status", "verify_results"]
+
+
+def _sources(suite: Suite, data: Path | None) -> DataSources:
+    return DataSources(data, frozenset(suite.accept_different_data))
+
+
+def plan(
+    suite: Path,
+    results: Path = Path("results"),
+    data: Path | None = None,
+    checkpoints: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> Plan:
+    """The runs of the suite file, compared with what is stored below ``results``. Fetches nothing."""
+    loaded = load_suite(suite, overrides)
+    with network.staying_offline():
+        return make_plan(loaded, RunStore(results / loaded.name), _sources(loaded, data), checkpoints)
+
+
+def run(
+    suite: Path,
+    results: Path = Path("results"),
+    data: Path | None = None,
+    checkpoints: Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    offline: bool = False,
+    retry_failed: bool = False,
+    quiet: bool = False,
+) -> SuiteOutcome:
+    """Make the missing runs of the suite file and store them below ``results``.
+
+    Raises the errors of ``multibench.errors`` for inputs that cannot be used; whatever was finished
+    before stays stored.
+    """
+    if offline:
+        network.go_offline()
+    loaded = load_suite(suite, overrides)
+    store = RunStore(results / loaded.name)
+    with writing(store.folder):
+        store.folder.mkdir(parents=True, exist_ok=True)
+    progress = make_progress(quiet)
+    sources = _sources(loaded, data)
+    made = make_plan(
+        loaded,
+        store,
+        sources,
+        checkpoints,
+        may_fetch=True,
+        on_fetch=lambda name: progress.say(f"fetching {name}"),
+        set_damaged_aside=True,
+    )
+    return run_plan(made, store, sources, progress, device, threads, retry_failed)
+
+
+def status(
+    suite_or_results: str,
+    results: Path = Path("results"),
+    data: Path | None = None,
+    checkpoints: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Counts by state for each task, of a suite file or of whatever a results folder holds."""
+    path = Path(suite_or_results)
+    tasks: dict[str, dict[str, int]] = {}
+
+    def count(task: str, state: str) -> None:
+        tasks.setdefault(task, {}).setdefault(state, 0)
+        tasks[task][state] += 1
+
+    reasons: list[str] = []
+    if path.is_dir():
+        opened = Results.open(path)
+        for stored in opened.stored:
+            state = "done" if stored.manifest["status"] == "finished" else stored.manifest["status"]
+            count(stored.fields["task"], state)
+            if state != "done":
+                reasons.append(f"{stored.run_id} {state}: {stored.manifest['reason']}")
+        return {"name": str(path), "tasks": tasks, "reasons": reasons, "remarks": list(opened.damaged)}
+    if path.suffix not in {".yaml", ".yml"}:
+        path = Path("suites") / f"{path}.yaml" if not path.exists() else path
+    made = plan(path, results, data, checkpoints, overrides)
+    store = RunStore(results / made.suite.name)
+    for planned in made.runs:
+        count(planned.task.name, planned.state)
+        if planned.state in {"failed", "diverged", "collapsed"} and planned.run_id is not None:
+            reasons.append(f"{planned.run_id} {planned.state}: {store.manifest(planned.run_id)['reason']}")
+    return {"name": made.suite.name, "tasks": tasks, "reasons": reasons, "remarks": list(made.remarks)}
+
+
+def verify_results(results: Path) -> dict[str, Any]:
+    """Every stored run below ``results`` against its checksums: how many, and what is damaged."""
+    damaged: dict[str, str] = {}
+    runs = 0
+    for store in find_stores(results):
+        for run_id in store.run_ids():
+            runs += 1
+            try:
+                reason = store.damage(run_id)
+            except ResultsError as error:
+                reason = str(error)
+            if reason is not None:
+                damaged[run_id] = reason
+    return {"runs": runs, "damaged": damaged}

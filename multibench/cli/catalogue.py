@@ -1,0 +1,98 @@
+"""``list`` and ``show``: what there is to choose from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+from multibench.cli.common import JsonOption, print_json
+
+__all__ = ["add_verbs"]
+
+Kind = Literal["families", "checkpoints", "tasks", "recipes"]
+One = Literal["family", "checkpoint", "task", "recipe"]
+
+
+def add_verbs(app: typer.Typer) -> None:
+    """Add this module's verbs."""
+    app.command("list")(list_)
+    app.command()(show)
+
+
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    family: Annotated[str | None, typer.Option("--family", help="Only checkpoints of this family.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """What multibench knows: families, checkpoints, tasks, recipes."""
+    entries, columns = _entries(kind, family)
+    if json:
+        print_json(entries)
+        return
+    from multibench.reports.tables import Table
+
+    rows = tuple({name: _short(entry.get(name)) for name in columns} for entry in entries)
+    table = Table(f"{len(rows)} {kind}", columns, rows)
+    typer.echo(table.render("text"), nl=False)
+
+
+def show(
+    kind: Annotated[One, typer.Argument(help="What kind of thing.")],
+    name: Annotated[str, typer.Argument(help="Its name; for a checkpoint any of its ids.")],
+    json: JsonOption = False,
+) -> None:
+    """Everything known about one family, checkpoint, task or recipe, with sources."""
+    entry = _entry(kind, name)
+    if json:
+        print_json(entry)
+        return
+    import yaml
+
+    typer.echo(yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, width=110), nl=False)
+
+
+def _entries(kind: Kind, family: str | None) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    if kind == "families":
+        from multibench.checkpoints import FAMILIES
+
+        return [f.to_dict() for f in FAMILIES], ("name", "checkpoints", "licence", "title")
+    if kind == "checkpoints":
+        from multibench.checkpoints import FAMILIES, all_checkpoints
+
+        found = FAMILIES.get(family).checkpoints if family else all_checkpoints()
+        columns = ("id", "family", "pretraining_seed", "step", "parameters", "status", "alias_of")
+        return [c.to_dict() for c in found], columns
+    if kind == "tasks":
+        from multibench.tasks import TASKS
+
+        tasks = [{**t.model_dump(mode="json"), "rows": t.splits["train"].rows} for t in TASKS]
+        return tasks, ("name", "kind", "rows", "headline", "title")
+    from multibench.recipes import RECIPES
+
+    return [r.to_dict() for r in RECIPES], ("name", "title", "paper")
+
+
+def _entry(kind: One, name: str) -> dict[str, Any]:
+    if kind == "checkpoint":
+        from multibench.checkpoints import FAMILIES, find
+
+        checkpoint = find(name)
+        return {**checkpoint.to_dict(), "family_notes": list(FAMILIES.get(checkpoint.family).notes)}
+    if kind == "family":
+        from multibench.checkpoints import FAMILIES
+
+        return FAMILIES.get(name).to_dict()
+    if kind == "task":
+        from multibench.tasks import find_task
+
+        return find_task(name).model_dump(mode="json")
+    from multibench.recipes import RECIPES
+
+    return RECIPES.get(name).to_dict()
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return value

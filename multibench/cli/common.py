@@ -1,0 +1,73 @@
+"""Options that several verbs share, and what they mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from multibench.reports import Table
+
+__all__ = [
+    "CheckpointsOption",
+    "DataOption",
+    "FormatOption",
+    "JsonOption",
+    "OfflineOption",
+    "ResultsArgument",
+    "ResultsOption",
+    "SetOption",
+    "SuiteArgument",
+    "print_json",
+    "print_table",
+    "suite_path",
+]
+
+SuiteArgument = Annotated[
+    str, typer.Argument(metavar="SUITE", help="A suite file, or the name of one in suites/.")
+]
+ResultsArgument = Annotated[
+    Path, typer.Argument(metavar="RESULTS", help="A results folder, or one suite of it.")
+]
+ResultsOption = Annotated[Path, typer.Option("--results", help="Where finished runs are kept.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", help="Folder with official files (glue/RTE/train.tsv); without it the Hub is asked."
+    ),
+]
+CheckpointsOption = Annotated[
+    Path | None,
+    typer.Option("--checkpoints", help="Folder with checkpoint folders, by id or by path in the suite."),
+]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Touch no network.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a key of the suite: recipe.learning_rate=2e-5.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+FormatOption = Annotated[
+    Literal["text", "json", "csv", "markdown", "latex"],
+    typer.Option("--format", help="How the table is printed."),
+]
+
+
+def suite_path(name: str) -> Path:
+    """A path as given, or ``suites/NAME.yaml`` where there is no such file."""
+    given = Path(name)
+    if given.suffix in {".yaml", ".yml"} or given.exists():
+        return given
+    return Path("suites") / f"{name}.yaml"
+
+
+def print_table(table: Table, format_: Literal["text", "json", "csv", "markdown", "latex"]) -> None:
+    """A table on standard output."""
+    typer.echo(table.render(format_), nl=False)
+
+
+def print_json(value: object) -> None:
+    """JSON on standard output."""
+    import json
+
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))

@@ -1,0 +1,128 @@
+"""``plan``, ``run``, ``status`` and ``verify``: from a suite to stored runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from multibench.cli.common import (
+    CheckpointsOption,
+    DataOption,
+    JsonOption,
+    OfflineOption,
+    ResultsArgument,
+    ResultsOption,
+    SetOption,
+    SuiteArgument,
+    print_json,
+    suite_path,
+)
+
+__all__ = ["add_verbs"]
+
+
+def add_verbs(app: typer.Typer) -> None:
+    """Add this module's verbs."""
+    app.command()(plan)
+    app.command()(run)
+    app.command()(status)
+    app.command()(verify)
+
+
+def plan(
+    suite: SuiteArgument,
+    results: ResultsOption = Path("results"),
+    data: DataOption = None,
+    checkpoints: CheckpointsOption = None,
+    set_: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """The runs of a suite: done, missing, and what the missing ones cost. Fetches nothing."""
+    from multibench import api
+    from multibench.reports.progress import plan_summary, plan_text
+
+    made = api.plan(suite_path(suite), results, data, checkpoints, set_ or ())
+    if json:
+        print_json(plan_summary(made, results))
+    else:
+        typer.echo(plan_text(made, results))
+
+
+def run(
+    suite: SuiteArgument,
+    results: ResultsOption = Path("results"),
+    data: DataOption = None,
+    checkpoints: CheckpointsOption = None,
+    set_: SetOption = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")] = None,
+    replicas: Annotated[
+        int,
+        typer.Option(min=1, max=1, help="Runs trained together; 1, each on its own, is all there is yet."),
+    ] = 1,
+    offline: OfflineOption = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Make failed runs again.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")] = False,
+) -> None:
+    """Make the missing runs of a suite. The same command goes on after any interruption."""
+    from multibench import api
+
+    outcome = api.run(
+        suite_path(suite),
+        results,
+        data,
+        checkpoints,
+        set_ or (),
+        device=device,
+        threads=threads,
+        offline=offline,
+        retry_failed=retry_failed,
+        quiet=quiet,
+    )
+    if not quiet:
+        made = ", ".join(f"{count} {name}" for name, count in sorted(outcome.made.items()))
+        typer.echo(f"{made or 'Nothing to do: every run is stored'} ({outcome.seconds:.0f} s).", err=True)
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+def status(
+    suite_or_results: Annotated[
+        str, typer.Argument(metavar="SUITE_OR_RESULTS", help="A suite file or a results folder.")
+    ],
+    results: ResultsOption = Path("results"),
+    data: DataOption = None,
+    checkpoints: CheckpointsOption = None,
+    set_: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """How far a suite is: done, failed, collapsed, diverged, missing."""
+    from multibench import api
+    from multibench.reports.progress import status_text
+
+    found = api.status(suite_or_results, results, data, checkpoints, set_ or ())
+    if json:
+        print_json(found)
+    else:
+        typer.echo(status_text(found))
+
+
+def verify(
+    what: Annotated[Literal["results"], typer.Argument(help="What to verify.")],
+    results: ResultsArgument,
+    json: JsonOption = False,
+) -> None:
+    """Check every stored run against its checksums. Exit code 1 if one fails."""
+    from multibench import api
+
+    damaged = api.verify_results(results)
+    if json:
+        print_json(damaged)
+    else:
+        for run_id, reason in damaged["damaged"].items():
+            typer.echo(f"{run_id}: {reason}")
+        typer.echo(f"{damaged['runs']} runs checked, {len(damaged['damaged'])} damaged.")
+    if damaged["damaged"]:
+        raise typer.Exit(1)

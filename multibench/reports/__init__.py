@@ -1,0 +1,7 @@
+"""What people read: tables of scores and comparisons, in the formats that they paste."""
+
+from multibench.reports.comparison import compare
+from multibench.reports.scores import scores
+from multibench.reports.tables import FORMATS, Table
+
+__all__ = ["FORMATS", "Table", "compare", "scores"]

@@ -1,0 +1,117 @@
+"""Plans and states as text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from multibench.errors import ResultsError
+from multibench.planning import Plan, machine_speed
+from multibench.reports.tables import Table
+from multibench.results import Results
+
+__all__ = ["plan_summary", "plan_text", "status_text"]
+
+_STATES = ("done", "collapsed", "diverged", "failed", "missing")
+
+
+def plan_summary(plan: Plan, results: Path) -> dict[str, Any]:
+    """Counts, costs and every run, ready for JSON."""
+    speed, origin = machine_speed(_manifests(results / plan.suite.name))
+    cost = plan.cost()
+    missing = {run.checkpoint.id: run.checkpoint for run in plan.runs if run.folder is None}
+    weights = sum(4 * (checkpoint.parameters or 0) for checkpoint in missing.values())
+    return {
+        "suite": plan.suite.name,
+        "runs": len(plan.runs),
+        **{state: plan.count(state) for state in _STATES},  # type: ignore[arg-type]
+        "missing_cost": {
+            "tokens": cost.tokens,
+            "flops": cost.flops,
+            "hours": cost.hours(speed),
+            "flops_per_second": speed,
+            "flops_per_second_is": origin,
+            "result_bytes": cost.result_bytes,
+            "download_bytes": weights,
+        },
+        "remarks": list(plan.remarks),
+        "list": [
+            {
+                "run_id": run.run_id,
+                "state": run.state,
+                **run.labels(),
+                "settings": run.settings.model_dump(mode="json"),
+                "evaluations": [f"{task.name}.{split}" for task, split in run.evaluations],
+            }
+            for run in plan.runs
+        ],
+    }
+
+
+def plan_text(plan: Plan, results: Path) -> str:
+    """A page for a person: counts by task, settings, cost of what is missing."""
+    summary = plan_summary(plan, results)
+    cost = summary["missing_cost"]
+    rows = []
+    for task in dict.fromkeys(run.task.name for run in plan.runs):
+        runs = [run for run in plan.runs if run.task.name == task]
+        states = Counter(run.state for run in runs)
+        rows.append(
+            {
+                "task": task,
+                "checkpoints": len({run.checkpoint.id for run in runs}),
+                "settings": len({run.settings for run in runs}),
+                "seeds": len({run.finetuning_seed for run in runs}),
+                "runs": len(runs),
+                **{state: states.get(state, 0) for state in _STATES},
+            }
+        )
+    columns = tuple(rows[0]) if rows else ("task",)
+    head = f"{plan.suite.name}: {summary['runs']} runs, {summary['missing']} missing (recipe {plan.suite.recipe.base})"
+    lines = [Table(head, columns, tuple(rows)).render("text")]
+    if summary["missing"]:
+        hours = cost["hours"]
+        lines += [
+            "The missing runs cost about",
+            f"  tokens    {cost['tokens']:.3g}",
+            f"  FLOPs     {'unknown' if cost['flops'] is None else format(cost['flops'], '.3g')}",
+            f"  hours     {'unknown' if hours is None else format(hours, '.2g')}"
+            f"  at {cost['flops_per_second'] / 1e9:.0f} GFLOP/s ({cost['flops_per_second_is']})",
+            f"  disk      {_size(cost['result_bytes'])} of results"
+            + (f", {_size(cost['download_bytes'])} of weights to fetch" if cost["download_bytes"] else ""),
+        ]
+    if plan.remarks:
+        shown = list(plan.remarks[:5])
+        more = [f"and {len(plan.remarks) - 5} more such remarks"] if len(plan.remarks) > 5 else []
+        lines += ["", *shown, *more]
+    return "\n".join(lines)
+
+
+def status_text(found: dict[str, Any]) -> str:
+    """A page for a person."""
+    rows = [
+        {"task": task, "runs": sum(states.values()), **{state: states.get(state, 0) for state in _STATES}}
+        for task, states in found["tasks"].items()
+    ]
+    total = {"task": "all", **{c: sum(int(r[c]) for r in rows) for c in ("runs", *_STATES)}}
+    columns = ("task", "runs", *_STATES)
+    table = Table(str(found["name"]), columns, (*rows, total)).render("text")
+    return "\n".join(
+        [table.rstrip(), *([""] if found["reasons"] else []), *found["reasons"], *found["remarks"]]
+    )
+
+
+def _manifests(folder: Path) -> list[dict[str, Any]]:
+    try:
+        return [run.manifest for run in Results.open(folder).stored]
+    except ResultsError:
+        return []
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

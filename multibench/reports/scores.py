@@ -1,0 +1,134 @@
+"""The score table: one estimate for each group of checkpoints, evaluation and metric."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from multibench.errors import ResultsError
+from multibench.metrics import METRICS
+from multibench.reports.tables import Table
+from multibench.results import Chosen, Results, select_settings
+from multibench.stats import Estimate, multibootstrap_group
+
+__all__ = ["chosen_title", "describe_setting", "scores", "seed_for"]
+
+
+def seed_for(*parts: str) -> int:
+    """A seed of the bootstrap that depends on what is asked and on nothing else."""
+    return int.from_bytes(hashlib.sha256("\n".join(parts).encode()).digest()[:6], "big")
+
+
+def chosen_title(chosen: Chosen) -> str:
+    """A group of checkpoints as a person would name it."""
+    labels = chosen.runs[0].fields
+    if labels["pretraining_seed"] is None:
+        return str(labels["checkpoint"])
+    step = "" if labels["step"] is None else f" step {labels['step']:,}"
+    return f"{labels['family']}{step}"
+
+
+def describe_setting(chosen: Chosen) -> str:
+    """The hyperparameters that were varied, with the values of this setting."""
+    short = {"learning_rate": "lr", "batch_size": "batch", "epochs": "epochs"}
+    return ", ".join(
+        f"{short.get(name, name)} {value:g}"
+        if isinstance(value, float)
+        else f"{short.get(name, name)} {value}"
+        for name, value in chosen.varied.items()
+    )
+
+
+def scores(
+    results: Results,
+    metrics: str | None = None,
+    rule: str | None = None,
+    nboot: int = 2000,
+    confidence: float = 0.95,
+) -> Table:
+    """Scores with intervals, a row for each group, setting, evaluation and metric.
+
+    ``metrics`` names one metric; without it each evaluation's headline metric is shown, and "all"
+    shows every one. ``rule`` replaces the suites' own selection rules. Raises ``ResultsError`` if
+    there is nothing to score.
+    """
+    rows: list[dict[str, Any]] = []
+    notes: list[str] = [
+        f"Intervals: {confidence:.0%}, {nboot:,} multi-bootstrap draws over the factors in 'over'."
+    ]
+    for chosen in select_settings(results, rule):
+        subset = Results(chosen.runs)
+        diverged = [run for run in chosen.runs if run.manifest["status"] == "diverged"]
+        collapsed = sum(run.manifest["status"] == "collapsed" for run in chosen.runs)
+        for evaluation in subset.evaluations():
+            tensor = subset.predictions(evaluation)
+            if tensor.labels is None:
+                continue
+            for metric in _metrics_of(chosen, evaluation, metrics):
+                estimate = multibootstrap_group(
+                    tensor.run_info(),
+                    tensor.outputs,
+                    tensor.labels,
+                    metric,
+                    nboot=nboot,
+                    rng=seed_for(evaluation, metric, *(run.run_id for run in chosen.runs)),
+                    confidence=confidence,
+                    estimand=chosen.estimand,
+                )
+                rows.append(
+                    {
+                        "checkpoints": chosen_title(chosen),
+                        "setting": describe_setting(chosen),
+                        "evaluation": evaluation,
+                        "metric": METRICS.get(metric).name,
+                        "score [95 %]" if confidence == 0.95 else f"score [{confidence:.0%}]": estimate,
+                        "sd of runs": _spread(tensor.outputs, tensor.labels, metric),
+                        "pretraining seeds": estimate.n_seeds,
+                        "runs": estimate.n_runs,
+                        "examples": estimate.n_examples,
+                        "collapsed": collapsed,
+                        "diverged": len(diverged),
+                        "selection": chosen.selection,
+                        "over": _factors(estimate),
+                    }
+                )
+                if estimate.caveat:
+                    notes.append(f"{chosen_title(chosen)}: {estimate.caveat}.")
+                if not tensor.as_released:
+                    notes.append(f"{evaluation}: NOT the released data (accepted by the suite).")
+        notes += [
+            f"{chosen_title(chosen)}, {chosen.task}: a run diverged and has no score: {r.manifest['reason']}."
+            for r in diverged
+        ]
+    failed = [run for run in results.stored if run.manifest["status"] == "failed"]
+    notes += (
+        [f"{len(failed)} runs failed and are left out: {failed[0].manifest['reason']}."] if failed else []
+    )
+    if not rows:
+        raise ResultsError("There is nothing to score: no stored run has predictions with labels.")
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    kept = [n for n in names if any(row.get(n) not in ("", 0, None) for row in rows) or n == "selection"]
+    return Table("Scores", tuple(kept), tuple(rows), tuple(dict.fromkeys([*notes, *results.damaged])))
+
+
+def _metrics_of(chosen: Chosen, evaluation: str, asked: str | None) -> list[str]:
+    summary = next(
+        r.manifest["evaluations"][evaluation] for r in chosen.runs if evaluation in r.manifest["evaluations"]
+    )
+    if asked is None:
+        return [str(summary["headline"])]
+    return [name for name in summary["metrics"] if asked in ("all", name)]
+
+
+def _spread(outputs: Any, labels: Any, metric: str) -> str:
+    """Standard deviation over runs (n - 1) in points; what a table with one seed hides."""
+    values = np.array([METRICS.get(metric).score(labels, run) for run in outputs])
+    if len(values) < 2 or not np.isfinite(values).all():
+        return ""
+    return f"{100 * values.std(ddof=1):.1f}"
+
+
+def _factors(estimate: Estimate) -> str:
+    return estimate.method.partition(" over ")[2]
