@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from multibench import network
 from multibench.errors import ResultsError
 from multibench.execution.local import SuiteOutcome, run_plan
 from multibench.execution.progress import make_progress
+from multibench.execution.workers import extra_workers, run_arguments
 from multibench.planning import Plan, make_plan
 from multibench.reports import compare, scores
 from multibench.results import Results, RunStore
@@ -50,8 +52,11 @@ def run(
     offline: bool = False,
     retry_failed: bool = False,
     quiet: bool = False,
+    workers: int = 1,
 ) -> SuiteOutcome:
     """Make the missing runs of the suite file and store them below ``results``.
+
+    With ``workers`` that many processes share them, each with its share of the cores.
 
     Raises the errors of ``multibench.errors`` for inputs that cannot be used; whatever was finished
     before stays stored.
@@ -73,7 +78,13 @@ def run(
         on_fetch=lambda name: progress.say(f"fetching {name}"),
         set_damaged_aside=True,
     )
-    return run_plan(made, store, sources, progress, device, threads, retry_failed)
+    if workers > 1 and threads is None:
+        threads = max(1, (os.cpu_count() or 1) // workers)
+    arguments = run_arguments(
+        suite, results, data, checkpoints, overrides, device, threads, offline, retry_failed
+    )
+    with extra_workers(min(workers, len(made.todo(retry_failed))) - 1, arguments, threads):
+        return run_plan(made, store, sources, progress, device, threads, retry_failed)
 
 
 def status(

@@ -58,6 +58,7 @@ def run(
     set_: SetOption = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the runs.")] = 1,
     replicas: Annotated[
         int,
         typer.Option(min=1, max=1, help="Runs trained together; 1, each on its own, is all there is yet."),
@@ -80,6 +81,7 @@ def run(
         offline=offline,
         retry_failed=retry_failed,
         quiet=quiet,
+        workers=workers,
     )
     if not quiet:
         made = ", ".join(f"{count} {name}" for name, count in sorted(outcome.made.items()))

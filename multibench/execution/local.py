@@ -1,4 +1,4 @@
-"""All runs of a plan in this process, one after the other."""
+"""The runs of a plan in this process, one after the other, beside other processes that do the same."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from typing import Any
 import torch
 
 from multibench.errors import MultibenchError, UnavailableError
+from multibench.execution.claims import Claims
 from multibench.execution.progress import ProgressReport
 from multibench.execution.run import Workshop, execute, record_failure
-from multibench.planning import Plan
+from multibench.planning import Plan, PlannedRun
 from multibench.results.store import RunStore
 from multibench.tasks import DataSources
 
 __all__ = ["SuiteOutcome", "choose_device", "run_plan"]
+
+_POLL_SECONDS = 0.5
+_ELSEWHERE = "made by another process"
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,17 @@ def run_plan(
     threads: int | None = None,
     retry_failed: bool = False,
 ) -> SuiteOutcome:
-    """Make the missing runs of ``plan``. Interrupt it when you like: stored runs stay stored.
+    """Make the missing runs of ``plan``, beside any other process that does so.
 
-    A run that fails for a reason of its own (out of memory, say) is stored as failed and the next one
-    begins; inputs that cannot be used, and a disk that refuses, end the call with their error.
+    Interrupt it when you like: stored runs stay stored. A run that another living process has
+    claimed is left to it; one whose process died is taken over. A run that fails for a reason of its
+    own (out of memory, say) is stored as failed and the next one begins; inputs that cannot be used,
+    and a disk that refuses, end the call with their error.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     workshop = Workshop(sources, choose_device(device))
+    claims = Claims(store.folder / "claims")
     todo = plan.todo(retry_failed)
     made: Counter[str] = Counter()
     started = time.perf_counter()
@@ -67,20 +74,61 @@ def run_plan(
         for remark in plan.remarks:
             progress.say(remark)
         progress.begin(len(plan.runs), len(plan.runs) - len(todo))
-        for run in todo:
-            progress.run_started(run)
-            clock = time.perf_counter()
-            try:
-                outcome = execute(run, workshop, store, suite, progress)
-                status, summary = outcome.status, outcome.summary
-            except MultibenchError:
-                raise
-            except Exception as error:  # whatever torch raises: recorded with its traceback, never hidden
-                record_failure(run, store, suite, error, traceback.format_exc())
-                status, summary = "failed", f"{type(error).__name__}: {error}".splitlines()[0]
-            made[status] += 1
-            progress.run_finished(run, status, summary, time.perf_counter() - clock)
+        while todo:
+            left = []
+            for run in todo:
+                status = _attempt(run, workshop, store, claims, suite, progress)
+                if status is None:
+                    left.append(run)
+                elif status != _ELSEWHERE:
+                    made[status] += 1
+            if len(left) == len(todo):
+                time.sleep(_POLL_SECONDS)  # all that is left is being made by others
+            todo = left
     return SuiteOutcome(dict(made), time.perf_counter() - started)
+
+
+def _attempt(
+    run: PlannedRun,
+    workshop: Workshop,
+    store: RunStore,
+    claims: Claims,
+    suite: dict[str, Any],
+    progress: ProgressReport,
+) -> str | None:
+    """Make one run and return its status; None if another process is at it."""
+    assert run.run_id is not None
+    if _stored_meanwhile(run, store):
+        progress.run_elsewhere(run)
+        return _ELSEWHERE
+    claim = claims.take(run.run_id)
+    if claim is None:
+        return None
+    with claim:
+        # Asked again: the process that held the claim before may have stored the run and let go.
+        if _stored_meanwhile(run, store):
+            progress.run_elsewhere(run)
+            return _ELSEWHERE
+        progress.run_started(run)
+        clock = time.perf_counter()
+        try:
+            outcome = execute(run, workshop, store, suite, progress)
+            status, summary = outcome.status, outcome.summary
+        except MultibenchError:
+            raise
+        except Exception as error:  # whatever torch raises: recorded with its traceback, never hidden
+            record_failure(run, store, suite, error, traceback.format_exc())
+            status, summary = "failed", f"{type(error).__name__}: {error}".splitlines()[0]
+        progress.run_finished(run, status, summary, time.perf_counter() - clock)
+    return status
+
+
+def _stored_meanwhile(run: PlannedRun, store: RunStore) -> bool:
+    """Whether another process has stored the run since the plan was made."""
+    assert run.run_id is not None
+    if not store.path(run.run_id).is_dir():
+        return False
+    return run.stored is None or store.manifest(run.run_id) != run.stored
 
 
 def suite_record(plan: Plan) -> dict[str, Any]:

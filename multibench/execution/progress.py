@@ -44,6 +44,9 @@ class ProgressReport:
     def run_finished(self, run: PlannedRun, status: str, summary: str, seconds: float) -> None:
         """A run is stored."""
 
+    def run_elsewhere(self, run: PlannedRun) -> None:
+        """Another process has stored a run."""
+
 
 class LineProgress(ProgressReport):
     """One line a run on standard error, and one every 30 seconds inside a long run."""
@@ -77,6 +80,10 @@ class LineProgress(ProgressReport):
         """The run's line."""
         note = "" if status == "finished" else f"  {status.upper()}"
         self.say(f"[{self._number}/{self._total}] {run_title(run)}  {summary}  {seconds:.0f} s{note}")
+
+    def run_elsewhere(self, run: PlannedRun) -> None:
+        """Count it."""
+        self._number += 1
 
 
 class BarProgress(LineProgress):
@@ -128,6 +135,12 @@ class BarProgress(LineProgress):
         if self._run is not None:
             self._progress.remove_task(self._run)
         super().run_finished(run, status, summary, seconds)
+        if self._suite is not None:
+            self._progress.advance(self._suite)
+
+    def run_elsewhere(self, run: PlannedRun) -> None:
+        """Move the suite's bar."""
+        super().run_elsewhere(run)
         if self._suite is not None:
             self._progress.advance(self._suite)
 

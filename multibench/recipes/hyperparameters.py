@@ -49,9 +49,10 @@ class Hyperparameters(BaseModel):
     warmup_steps: int | None = Field(
         default=None, ge=0, description="number of warm-up steps; if given, it overrides warmup"
     )
-    schedule: Literal["linear", "constant"] = Field(
+    schedule: Literal["linear", "linear_from_start", "constant"] = Field(
         default="linear",
-        description="learning rate after the warm-up: linear to 0 at the last step, or constant",
+        description="learning rate after the warm-up: linear from the peak to 0 at the last step; linear_from_start: "
+        "the line that fell from the peak at step 0, as in Google's code; or constant",
     )
     clip_norm: float | None = Field(
         default=1.0, gt=0, description="largest global norm of the gradients; null: no clipping"

@@ -1,0 +1,146 @@
+"""Several processes on one suite: each run is claimed before it is made.
+
+A claim is a file ``claims/<run id>``, created atomically, whose modification time its owner renews.
+A claim whose owner is dead, or has not renewed it for a minute, is taken over. The file says
+who made it, so a person can look. Storing is atomic on its own (see ``results.store``): should two
+processes ever make one run, the first to finish is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from multibench.results.store import writing
+
+__all__ = ["Claim", "Claims"]
+
+_RENEW_SECONDS = 5.0
+_STALE_SECONDS = 60.0
+
+
+class Claims:
+    """The claims of one suite, in ``folder`` (``RESULTS/<suite>/claims``)."""
+
+    def __init__(self, folder: Path, stale_seconds: float = _STALE_SECONDS) -> None:
+        self._folder = folder
+        self._stale_seconds = stale_seconds
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def take(self, run_id: str) -> Claim | None:
+        """A claim on the run, or None while a living process holds it."""
+        path = self._folder / run_id
+        claim = Claim(path)
+        if claim.create():
+            return claim
+        if not self._is_stale(path):
+            return None
+        with self._lock():
+            # Looked at again under the lock: two processes must not both remove what one of them has renewed.
+            if not self._is_stale(path):
+                return None
+            path.unlink(missing_ok=True)
+            return claim if claim.create() else None
+
+    def _is_stale(self, path: Path) -> bool:
+        try:
+            owner = json.loads(path.read_bytes() or b"{}")
+            age = self._now() - path.stat().st_mtime
+        except FileNotFoundError:
+            return True
+        except ValueError:
+            owner, age = {}, self._now() - path.stat().st_mtime
+        if age > self._stale_seconds:
+            return True
+        if owner.get("host") != socket.gethostname():
+            return False
+        return bool(_started(int(owner.get("pid", -1))) != owner.get("started"))
+
+    def _now(self) -> float:
+        """The time by the clock that sets modification times, which may be a file server's."""
+        probe = self._folder / f".now.{os.getpid()}"
+        with writing(self._folder):
+            probe.touch()
+            now = probe.stat().st_mtime
+            probe.unlink(missing_ok=True)
+        return now
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        with (self._folder / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+class Claim:
+    """A claim on one run; renewed in the background until the ``with`` block ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._token = uuid.uuid4().hex
+        self._done = threading.Event()
+        self._renewer = threading.Thread(target=self._renew, daemon=True)
+
+    def create(self) -> bool:
+        """Create the file; False if it is there already."""
+        pid = os.getpid()
+        owner = {"host": socket.gethostname(), "pid": pid, "started": _started(pid), "token": self._token}
+        # Written under another name first: a claim is never seen half written.
+        draft = self._path.with_name(f".{self._token}")
+        with writing(self._path.parent):
+            draft.write_text(json.dumps(owner), "utf-8")
+            try:
+                os.link(draft, self._path)
+            except FileExistsError:
+                return False
+            finally:
+                draft.unlink()
+        return True
+
+    def __enter__(self) -> Claim:
+        self._renewer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._renewer.join()
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(self._path.read_bytes())["token"] == self._token:
+                self._path.unlink()
+
+    def _renew(self) -> None:
+        while not self._done.wait(_RENEW_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(self._path)
+
+
+def _started(pid: int) -> str | None:
+    """When the process began, in the kernel's ticks: tells a process from a later one with its number.
+
+    None if there is no such process; "unknown" where the system does not say.
+    """
+    try:
+        # The name in parentheses may hold anything; fields are counted from behind it.
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        pass
+    if Path("/proc/self/stat").exists():
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except (PermissionError, OverflowError):
+        pass
+    return "unknown"
