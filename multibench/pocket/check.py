@@ -60,7 +60,9 @@ def encode_pairs(rows: list[Row], first: str, second: str | None) -> list[tuple[
     return encoded
 
 
-def _inputs(encoded: list[tuple[list[int], list[int]]], chosen: Sequence[int]) -> dict[str, Any]:
+def _inputs(
+    encoded: list[tuple[list[int], list[int]]], chosen: Sequence[int] | NDArray[np.int64]
+) -> dict[str, Any]:
     import torch
 
     longest = max(len(encoded[i][0]) for i in chosen)
@@ -100,7 +102,7 @@ def fine_tune(task: str, folder: Path, seed: int, recipe: Recipe = RECIPE) -> An
             else:
                 loss = torch.nn.functional.cross_entropy(logits, wanted)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             scheduler.step()
@@ -217,7 +219,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         rows = split(name, part)
                         outputs = _outputs(model, encode_pairs(rows, first, second))
                         scores[f"{name}.{part}"] = score(name, outputs, rows)
-                    _print({"task": task, "seed": seed, "step": step, "finetuning_seed": finetuning_seed, **scores, "seconds": seconds})  # fmt: skip
+                    run = {"task": task, "seed": seed, "step": step, "finetuning_seed": finetuning_seed}
+                    _print({**run, **scores, "seconds": seconds})
     return 0
 
 

@@ -215,7 +215,7 @@ def _is_a(subject: NounPhrase, noun: Noun) -> str:
 
 
 def attitude(holder: NounPhrase, verb: str, inner: list[str]) -> list[str]:
-    """ "the judge believes that ..." around the words of a clause."""
+    """A report: *the judge believes that*, then the words of a clause."""
     return [*noun_phrase(holder), BASE_FORM[verb] if holder.plural else verb, "that", *inner]
 
 

@@ -32,7 +32,8 @@ NOUN_TABLE = {
         "artist": "painter, singer/vocalist, dancer, poet, sculptor, actor/performer, writer/author, drummer",
         "worker": "baker, carpenter, plumber, mechanic, tailor, butcher, gardener, farmer/grower",
         "scholar": "teacher/instructor, professor, student/pupil, scientist/researcher, librarian, historian",
-        "official": "judge, mayor, lawyer/attorney, senator, envoy/ambassador, detective/investigator, guard/sentry",
+        "official": "judge, mayor, lawyer/attorney, senator, envoy/ambassador, "
+        "detective/investigator, guard/sentry",
         "healer": "doctor/physician, nurse, dentist, surgeon, pharmacist, midwife",
         "relative": "uncle, aunt, cousin, nephew, niece, grandmother",
         "traveller": "sailor/mariner, pilot/aviator, tourist/visitor, driver/motorist, rider, explorer",
@@ -41,7 +42,8 @@ NOUN_TABLE = {
         "bird": "sparrow, eagle, owl, crow/raven, pigeon/dove, duck, swan, parrot",
         "fish": "shark, eel, herring, sardine, minnow, stingray",
         "insect": "ant, bee, wasp, beetle, moth, cricket, mosquito",
-        "mammal": "dog/hound, rabbit/bunny, horse/steed, pig/hog, goat, wolf, lion, tiger, monkey, donkey, mouse, fox",
+        "mammal": "dog/hound, rabbit/bunny, horse/steed, pig/hog, goat, "
+        "wolf, lion, tiger, monkey, donkey, mouse, fox",
         "reptile": "snake/serpent, lizard, tortoise/turtle, crocodile, gecko, python",
     },
     "thing": {
@@ -57,8 +59,10 @@ NOUN_TABLE = {
         "plant": "rose, tulip, daisy, lily, fern, oak, pine, maple",
     },
     "place": {
-        "building": "house, barn, church, museum, school, tower, castle, hotel/inn, clinic/hospital, shop/store, factory, mill",
-        "landscape": "river/stream, lake/pond, hill, forest/wood, meadow/field, garden, beach/shore, road/street, valley, mountain",
+        "building": "house, barn, church, museum, school, tower, "
+        "castle, hotel/inn, clinic/hospital, shop/store, factory, mill",
+        "landscape": "river/stream, lake/pond, hill, forest/wood, "
+        "meadow/field, garden, beach/shore, road/street, valley, mountain",
     },
 }
 
@@ -128,7 +132,8 @@ IRREGULAR_PARTICIPLES = {
 }  # fmt: skip
 
 ADJECTIVE_TABLE = {
-    "being": "happy/glad | sad/gloomy, tired/weary | lively, brave/courageous | timid/fearful, kind/gentle | cruel/mean, "
+    "being": "happy/glad | sad/gloomy, tired/weary | lively, brave/courageous | timid/fearful, "
+    "kind/gentle | cruel/mean, "
     "rich/wealthy | poor, young | elderly, calm | nervous/anxious, loud/noisy | quiet/silent, "
     "strong/mighty | weak/feeble, lazy/idle | busy, clever/smart | foolish/silly, hungry | sated",
     "thing": "big/large | small/little, clean/spotless | dirty/filthy, new | ancient, heavy | light, "

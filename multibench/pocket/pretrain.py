@@ -102,7 +102,7 @@ def pretrain(seed: int, out: Path, steps: Sequence[int] = STEPS) -> list[dict[st
             group["lr"] = schedule(step, last)
         masked, next_sentence = objective(model, batch)
         optimizer.zero_grad()
-        (masked + next_sentence).backward()
+        (masked + next_sentence).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
         optimizer.step()
         recent.append((masked.item(), next_sentence.item()))

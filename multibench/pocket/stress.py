@@ -17,7 +17,17 @@ from multibench.pocket.world import Style, Words, World, fits, stream
 __all__ = ["HEURISTICS", "SUBCASES", "stress"]
 
 Pair = tuple[list[str], list[str]]
-PLAIN = Style(quantified=0.0, indefinite=0.0, hypernym=0.0, adjective=0.0, near=0.0, copular=0.0, negated=0.0, passive=0.0, manner=0.0)  # fmt: skip
+PLAIN = Style(
+    quantified=0.0,
+    indefinite=0.0,
+    hypernym=0.0,
+    adjective=0.0,
+    near=0.0,
+    copular=0.0,
+    negated=0.0,
+    passive=0.0,
+    manner=0.0,
+)
 
 
 def _being(world: World, *others: NounPhrase, person: bool = False) -> NounPhrase:
@@ -186,5 +196,6 @@ def stress(seed: int, count: int) -> list[dict[str, object]]:
                 if (premise, hypothesis) in seen:
                     continue
                 seen.add((premise, hypothesis))
-                rows.append({"premise": premise, "hypothesis": hypothesis, "label": label, "heuristic": heuristic, "subcase": name})  # fmt: skip
+                row = {"premise": premise, "hypothesis": hypothesis, "label": label}
+                rows.append({**row, "heuristic": heuristic, "subcase": name})
     return rows

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,24 +18,23 @@ from multibench.pocket.stress import SUBCASES
 from multibench.pocket.tasks import POCKET_TASKS, VERSION, fingerprint, split
 from multibench.pocket.world import Words
 
-
 # Whoever changes a row changes `VERSION` as well: runs on other data are other runs.
 FINGERPRINTS: dict[tuple[str, str], str] = {}
 PARTS = [(task.name, part) for task in POCKET_TASKS for part in task.sizes]
 TEXTS = ("sentence", "sentence1", "sentence2", "premise", "hypothesis", "context", "question")
 
 
-def texts(row):
+def texts(row: dict[str, Any]) -> list[str]:
     return [row[column] for column in TEXTS if column in row]
 
 
-def test_the_data_of_this_version_is_known():
+def test_the_data_of_this_version_is_known() -> None:
     assert VERSION == "1"
     assert {part: fingerprint(*part) for part in PARTS} == FINGERPRINTS
 
 
 @pytest.mark.parametrize("hash_seed", ["0", "1", "4321"])
-def test_hash_randomisation_changes_nothing(hash_seed):
+def test_hash_randomisation_changes_nothing(hash_seed: str) -> None:
     code = (
         "import json; from multibench.pocket.tasks import fingerprint;"
         "print(json.dumps([fingerprint('pocket_stress', 'dev'), fingerprint('pocket_inference', 'dev_matched')]))"
@@ -49,7 +49,7 @@ def test_hash_randomisation_changes_nothing(hash_seed):
     ]
 
 
-def test_generation_depends_on_its_seed_alone():
+def test_generation_depends_on_its_seed_alone() -> None:
     np.random.seed(7)  # noqa: NPY002 - global state must not matter
     once = acceptability("dev", 1, 40)
     np.random.seed(8)  # noqa: NPY002
@@ -58,7 +58,7 @@ def test_generation_depends_on_its_seed_alone():
 
 
 @pytest.mark.parametrize("part", PARTS, ids=".".join)
-def test_sizes_ids_and_no_duplicates(part):
+def test_sizes_ids_and_no_duplicates(part: tuple[str, str]) -> None:
     rows = split(*part)
     assert len(rows) == POCKET_TASKS.get(part[0]).sizes[part[1]]
     assert len({row["id"] for row in rows}) == len(rows)
@@ -66,7 +66,7 @@ def test_sizes_ids_and_no_duplicates(part):
     assert len({tuple(texts(row)) for row in rows}) == len(rows)
 
 
-def test_train_and_dev_share_no_example_and_no_content_concept():
+def test_train_and_dev_share_no_example_and_no_content_concept() -> None:
     shared = {
         w
         for n in (*lexicon.kind_nouns().values(), *lexicon.sort_nouns().values())
@@ -90,7 +90,7 @@ def test_train_and_dev_share_no_example_and_no_content_concept():
 
 
 @pytest.mark.parametrize("part", PARTS, ids=".".join)
-def test_every_word_is_one_piece(part):
+def test_every_word_is_one_piece(part: tuple[str, str]) -> None:
     known = vocabulary.load()
     assert all(
         word in known for row in split(*part) for text in texts(row) for word in vocabulary.words(text)
@@ -98,7 +98,7 @@ def test_every_word_is_one_piece(part):
 
 
 @pytest.mark.parametrize("part", ["train", "dev"])
-def test_acceptable_sentences_parse_and_others_do_not(part):
+def test_acceptable_sentences_parse_and_others_do_not(part: str) -> None:
     rows = split("pocket_acceptability", part)
     wrong = [row["sentence"] for row in rows if accepts(row["sentence"]) != bool(row["label"])]
     assert wrong == []
@@ -108,7 +108,7 @@ def test_acceptable_sentences_parse_and_others_do_not(part):
     assert max(counts.values()) - min(counts.values()) <= 1
 
 
-def test_the_recogniser_refuses_what_it_should():
+def test_the_recogniser_refuses_what_it_should() -> None:
     good = [
         "the dog that the cats chase sleeps.".replace("cat", "horse"),
         "no dog ever sleeps.",
@@ -132,7 +132,7 @@ def test_the_recogniser_refuses_what_it_should():
 
 
 @pytest.mark.parametrize("part", ["train", "dev_matched", "dev_mismatched"])
-def test_inference_labels_are_balanced_and_sentences_sound(part):
+def test_inference_labels_are_balanced_and_sentences_sound(part: str) -> None:
     rows = split("pocket_inference", part)
     assert set(Counter(row["label"] for row in rows).values()) == {len(rows) // 3}
     assert [text for row in rows for text in texts(row) if not accepts(text)] == []
@@ -142,10 +142,10 @@ def test_inference_labels_are_balanced_and_sentences_sound(part):
     assert min(negated) > 0.04 * len(rows) / 3
 
 
-def test_mismatched_pairs_are_of_other_templates():
-    def share(part, word):
+def test_mismatched_pairs_are_of_other_templates() -> None:
+    def share(part: str, word: str) -> float:
         rows = split("pocket_inference", part)
-        return np.mean([word in row["premise"].split() for row in rows])
+        return float(np.mean([word in row["premise"].split() for row in rows]))
 
     assert share("train", "that") == share("dev_matched", "that") == 0
     assert share("dev_mismatched", "that") > 0.25
@@ -153,7 +153,7 @@ def test_mismatched_pairs_are_of_other_templates():
 
 
 @pytest.mark.parametrize("part", ["train", "dev"])
-def test_similarity_scores_spread_over_the_range(part):
+def test_similarity_scores_spread_over_the_range(part: str) -> None:
     rows = split("pocket_similarity", part)
     scores = np.array([row["score"] for row in rows])
     assert scores.min() >= 0
@@ -164,7 +164,7 @@ def test_similarity_scores_spread_over_the_range(part):
 
 
 @pytest.mark.parametrize("part", ["train", "dev"])
-def test_answers_stand_where_their_offsets_say(part):
+def test_answers_stand_where_their_offsets_say(part: str) -> None:
     rows = split("pocket_questions", part)
     for row in rows:
         answers = row["answers"]
@@ -176,7 +176,7 @@ def test_answers_stand_where_their_offsets_say(part):
     assert np.mean([not row["answers"]["text"] for row in rows]) == pytest.approx(1 / 3, abs=0.01)
 
 
-def test_stress_pairs_use_only_words_of_the_premise():
+def test_stress_pairs_use_only_words_of_the_premise() -> None:
     rows = split("pocket_stress", "dev")
     base = {form: v.concept for v in lexicon.verbs() for form in (v.base, v.third, v.participle) if form}
     for row in rows:
@@ -191,14 +191,14 @@ def test_stress_pairs_use_only_words_of_the_premise():
     }
 
 
-def test_unknown_names_are_refused_with_what_exists():
+def test_unknown_names_are_refused_with_what_exists() -> None:
     with pytest.raises(UnknownNameError, match="pocket_inference"):
         split("pocket_inferenz", "train")
     with pytest.raises(DataError, match="dev_matched, dev_mismatched"):
         split("pocket_inference", "dev")
 
 
-def test_the_two_parts_of_the_lexicon_are_disjoint_and_whole():
+def test_the_two_parts_of_the_lexicon_are_disjoint_and_whole() -> None:
     train, dev, whole = Words.part("train"), Words.part("dev"), Words.part("all")
     for field in ("nouns", "verbs", "adjectives"):
         parts = [
