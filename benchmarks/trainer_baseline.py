@@ -3,19 +3,16 @@
     python benchmarks/trainer_baseline.py --task rte --data GLUE_FILES --model FOLDER [--seed 0]
 
 The same hyperparameters as suites/minilm_glue.yaml (lr 5e-5, batch 32, 3 epochs, warm-up 0.1, weight
-decay 0.01, clipping 1.0, length 128, fp32), dynamic padding. Prints one line of JSON: the score and
-the wall time of training, and of the whole script with imports. Shares no code with multibench but
+decay 0.01, clipping 1.0, length 128, fp32), dynamic padding. Prints one line of JSON: the scores and the
+wall and CPU time of training. Shares no code with multibench but
 the reader of official files and the metrics.
 """
-
-import time
-
-STARTED = time.perf_counter()
 
 import argparse
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +79,9 @@ def main() -> None:
             data_collator=DataCollatorWithPadding(tokenizer),
             processing_class=tokenizer,
         )
-        begun = time.perf_counter()
+        begun, cpu = time.perf_counter(), time.process_time()
         trainer.train()
-        trained = time.perf_counter() - begun
+        trained, cpu = time.perf_counter() - begun, time.process_time() - cpu
         outputs = trainer.predict(columns["dev"]).predictions
     gold = np.array([row["labels"] for row in columns["dev"]])
     scores = {name: METRICS.get(name).score(gold, outputs) for name in task.metrics}
@@ -94,7 +91,7 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "scores": scores,
         "training_seconds": round(trained, 1),
-        "whole_seconds": round(time.perf_counter() - STARTED, 1),
+        "cpu_seconds": round(cpu, 1),
     }
     sys.stdout.write(json.dumps(line) + "\n")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from multibench.checkpoints.config import read_config
 from multibench.checkpoints.folder import CheckpointFolder
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from multibench.execution.progress import ProgressReport
 
-__all__ = ["RunOutcome", "Workshop", "execute", "record_failure"]
+__all__ = ["RunOutcome", "Workshop", "execute", "in_classes_of", "record_failure"]
 
 
 @dataclass
@@ -224,6 +225,7 @@ def _evaluate(
     order = _own_head_order(run)
     if order is not None:
         outputs = np.ascontiguousarray(outputs[:, order])
+    outputs = in_classes_of(task, run.task, outputs)
     metrics = {}
     if examples.labels is not None:
         for name in task.metrics:
@@ -238,6 +240,18 @@ def _evaluate(
         "origin": Path(examples.origin).name if Path(examples.origin).is_absolute() else examples.origin,
     }
     return Predictions(examples.ids, outputs, examples.labels), summary
+
+
+def in_classes_of(task: Task, trained: Task, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Outputs of a model of ``trained`` in the classes of ``task``, ``(n, task.outputs)``.
+
+    Where several classes count as one (HANS has two classes, MNLI models three), the largest of their
+    scores stands for it, so that the predicted class is that of the unmerged prediction.
+    """
+    class_map = task.class_map(trained)
+    if class_map is None:
+        return outputs
+    return np.ascontiguousarray(np.stack([outputs[:, those].max(axis=1) for those in class_map], axis=1))
 
 
 def _training_summary(run: PlannedRun, training: TrainingRecord | None) -> dict[str, Any]:

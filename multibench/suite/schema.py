@@ -131,9 +131,12 @@ class Suite(_Model):
             )
         for name in [*self.tasks, *self.accept_different_data]:
             find_task(name)
-        for key, targets in self.evaluations.items():
-            for target in targets:
-                self.evaluation(find_task(key), target)
+        for name in self.tasks:
+            task = find_task(name)
+            if "train" not in task.splits and not self.evaluate_only:
+                raise ValueError(f"the task {task.name} has no training data; list it under 'evaluations'")
+            for other, _ in self.evaluations_of(task):
+                other.class_map(task)  # raises if models of the one cannot be applied to the other
         if len(set(self.tasks)) != len(self.tasks):
             raise ValueError("a task is listed twice")
         return self

@@ -95,6 +95,8 @@ class Task(_Facts):
     headline: str
     evaluations: tuple[str, ...]
     """Splits that a run is scored on unless a suite says otherwise."""
+    merges: dict[str, tuple[str, ...]] | None = None
+    """For an evaluation of another task's models: label -> that task's labels that count as it."""
     mean_tokens: float
     """Mean length of a training example in uncased WordPieces; for estimates of cost only."""
     licence: str
@@ -110,6 +112,8 @@ class Task(_Facts):
             raise ValueError(f"the headline metric {self.headline} is not among {list(self.metrics)}")
         if (self.kind == "classification") != bool(self.labels):
             raise ValueError("a classification task has labels, and no other task has")
+        if self.merges is not None and set(self.merges) != set(self.labels):
+            raise ValueError(f"'merges' speaks of {sorted(self.merges)}, the labels are {list(self.labels)}")
         missing = set(self.evaluations) - set(self.splits)
         if missing:
             raise ValueError(f"evaluations name splits without facts: {sorted(missing)}")
@@ -119,6 +123,23 @@ class Task(_Facts):
     def outputs(self) -> int:
         """Width of the model's head: classes, 1 for regression, 2 for spans."""
         return {"classification": len(self.labels), "regression": 1, "span": 2}[self.kind]
+
+    def class_map(self, trained: Task) -> list[list[int]] | None:
+        """For each of this task's classes, the outputs of a model of ``trained`` that count as it.
+
+        None if the outputs fit as they are. Raises ``DataError`` if a model of ``trained`` cannot be
+        evaluated on this task.
+        """
+        if self.kind == trained.kind and self.labels == trained.labels:
+            return None
+        if self.merges is None or not all(
+            set(names) <= set(trained.labels) for names in self.merges.values()
+        ):
+            raise DataError(
+                f"A model of {trained.name} says {', '.join(trained.labels) or 'no classes'}; {self.name} asks for "
+                f"{', '.join(self.labels) or 'no classes'}, and its facts do not say how to merge them."
+            )
+        return [[trained.labels.index(name) for name in self.merges[label]] for label in self.labels]
 
 
 def _read(path: Path) -> Task:
