@@ -2,8 +2,64 @@
 
 from __future__ import annotations
 
+from multibench.stats.collapse import Collapse, collapse_rate, collapsed_runs, with_and_without_collapsed
+from multibench.stats.compare import Comparison, compare_groups, estimate_group
+from multibench.stats.components import Components, variance_components
+from multibench.stats.crossed import Crossed
+from multibench.stats.equivalence import (
+    EquivalenceTest,
+    equivalence,
+    non_inferiority,
+    probability_of_improvement,
+)
 from multibench.stats.estimate import Estimate
+from multibench.stats.groups import GroupsResult, multibootstrap_groups
+from multibench.stats.macro import MacroScore, TaskRuns, macro_score
 from multibench.stats.multibootstrap import MultibootstrapResult, multibootstrap, multibootstrap_group
+from multibench.stats.multiplicity import Family, adjust, max_t
+from multibench.stats.power import Design, Noise, Plan, comparison_noise, plan_comparison, power_of
 from multibench.stats.resample import CostWarning
+from multibench.stats.selection import best_of_grid, best_of_n, selection_optimism
+from multibench.stats.single import SingleRunTest, mcnemar, paired_permutation
 
-__all__ = ["CostWarning", "Estimate", "MultibootstrapResult", "multibootstrap", "multibootstrap_group"]
+__all__ = [
+    "Collapse",
+    "Comparison",
+    "Components",
+    "CostWarning",
+    "Crossed",
+    "Design",
+    "EquivalenceTest",
+    "Estimate",
+    "Family",
+    "GroupsResult",
+    "MacroScore",
+    "MultibootstrapResult",
+    "Noise",
+    "Plan",
+    "SingleRunTest",
+    "TaskRuns",
+    "adjust",
+    "best_of_grid",
+    "best_of_n",
+    "collapse_rate",
+    "collapsed_runs",
+    "compare_groups",
+    "comparison_noise",
+    "equivalence",
+    "estimate_group",
+    "macro_score",
+    "max_t",
+    "mcnemar",
+    "multibootstrap",
+    "multibootstrap_group",
+    "multibootstrap_groups",
+    "non_inferiority",
+    "paired_permutation",
+    "plan_comparison",
+    "power_of",
+    "probability_of_improvement",
+    "selection_optimism",
+    "variance_components",
+    "with_and_without_collapsed",
+]

@@ -64,8 +64,13 @@ class Estimate:
         if math.isnan(self.value):
             return f"unknown: {self.reason} ({behind})"
         if math.isnan(self.low) or math.isnan(self.high):
-            return f"{self.value:.4f}, no interval: {self.reason} ({behind})"
-        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}] at {self.level:.0%} ({behind})"
+            return f"{_short(self.value)}, no interval: {self.reason} ({behind})"
+        bounds = f"[{_short(self.low)}, {_short(self.high)}]"
+        return f"{_short(self.value)} {bounds} at {self.level:.0%} ({behind})"
+
+
+def _short(number: float) -> str:
+    return f"{number:.4f}" if number == 0 or abs(number) >= 0.001 else f"{number:.2g}"
 
 
 def _count(number: int, noun: str) -> str:

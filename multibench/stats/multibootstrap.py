@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike
 
 from multibench.errors import StatisticsError
 from multibench.metrics.base import Array
+from multibench.stats.anova import two_way
+from multibench.stats.crossed import pseudo_scores
 from multibench.stats.estimands import Estimand, estimand
 from multibench.stats.estimate import Estimate, plain
 from multibench.stats.layout import Group, RunInfo, sides, sorted_labels
@@ -412,4 +414,46 @@ def _released_p(against: Array) -> float:
 
 
 def _rescaling(problem: Problem, plan: Plan, paired: bool) -> list[float]:
-    raise StatisticsError("The rescaled interval needs two factors to be resampled.")
+    """For each group, and for the difference of two, unbiased over bootstrap standard error.
+
+    The unbiased variance is the truncated analysis-of-variance estimate; the bootstrap's is exact given the
+    data.
+    """
+    if plan.runs != "averaged" or plan.estimand.kind != "mean":
+        raise StatisticsError(
+            "The rescaled interval is defined for the mean with runs averaged within seeds."
+        )
+    values = pseudo_scores(problem)
+    tables = [group.mixing() @ values[group.rows] for group in plan.groups]
+    wanted = [[table] for table in tables]
+    if len(tables) == 2:
+        wanted.append([tables[1] - tables[0]] if paired else tables)
+    factors = []
+    for sides_of in wanted:
+        unbiased, drawn = _variances(sides_of, plan.sample_seeds, plan.sample_examples)
+        factors.append(math.sqrt(unbiased / drawn) if drawn > 0 else 1.0)
+    return factors
+
+
+def _variances(tables: Sequence[Array], seeds: bool, examples: bool) -> tuple[float, float]:
+    """Unbiased and bootstrap variance of a mean, or of a difference of two independent sides."""
+    moments = [two_way(table) for table in tables]
+    signs = (1,) if len(tables) == 1 else (-1, 1)
+    columns = sum(sign * table.mean(axis=0) for sign, table in zip(signs, tables, strict=True))
+    units = moments[0].n_units
+    between = float(np.var(columns)) / units
+    unbiased = drawn = 0.0
+    if examples:
+        unbiased += between * units / (units - 1) if units > 1 else 0.0
+        drawn += between
+    for side in moments:
+        s, x = side.n_seeds, side.n_units
+        if s == 1 or not seeds:
+            continue
+        drawn += float(side.ms_seed) * (s - 1) / (s**2 * x)
+        if not examples:
+            unbiased += float(side.ms_seed) / (s * x)
+        elif x > 1:
+            drawn += float(side.ms_error) * (s - 1) * (x - 1) / (s * x) ** 2
+            unbiased += max(0.0, float(side.ms_seed) - float(side.ms_error)) / (s * x)
+    return unbiased, drawn

@@ -184,6 +184,12 @@ class Plan:
     sample_examples: bool = True
     runs: Runs = "averaged"
     progress: Callable[[int, int], None] | None = field(default=None, compare=False)
+    #: Draws of seeds made elsewhere, ``(nboot, n_seeds)`` for each pool: tasks that share their seeds.
+    given_seeds: tuple[Array, ...] | None = field(default=None, compare=False)
+    #: Number of the test set: other test sets have other, independent resamples of examples.
+    test_set: int = 0
+    #: Whether examples that no run tells apart may be drawn as one pattern.
+    compress: bool = True
 
     def pool_sizes(self) -> list[int]:
         """Number of seeds of each pool."""
@@ -199,7 +205,7 @@ def group_samples(problem: Problem, plan: Plan, nboot: int, rng: Rng) -> tuple[A
     if nboot < 1:
         raise StatisticsError(f"`nboot` is {nboot}; at least one draw is needed (1000 is usual).")
     legacy = isinstance(rng, np.random.RandomState)
-    scorer = _Scorer(problem, plan, compress=not legacy and problem.clusters is None)
+    scorer = _Scorer(problem, plan, compress=plan.compress and not legacy and problem.clusters is None)
     if problem.slow and plan.sample_examples:
         _warn_of_cost(problem, plan, nboot)
     blocks = (
@@ -329,16 +335,14 @@ def _fast_blocks(streams: Streams, scorer: _Scorer, plan: Plan, nboot: int) -> I
         whole = scorer.block
         examples = None
         if plan.sample_examples:
-            examples = scorer.example_weights(streams.generator(EXAMPLES, index), whole)[:n]
-        generator = streams.generator(SEEDS, index)
-        seeds = [
-            (
-                draw_counts(generator, whole, size)
-                if plan.sample_seeds
-                else np.ones((whole, size), dtype=np.int64)
-            )
-            for size in sizes
-        ]
+            examples = scorer.example_weights(streams.generator(EXAMPLES, index, plan.test_set), whole)[:n]
+        if plan.given_seeds is not None:
+            seeds = [given[start : start + n] for given in plan.given_seeds]
+            whole = n
+        else:
+            generator = streams.generator(SEEDS, index)
+            ones = [np.ones((whole, size), dtype=np.int64) for size in sizes]
+            seeds = [draw_counts(generator, whole, s) for s in sizes] if plan.sample_seeds else ones
         runs = None
         if plan.runs != "averaged":
             runs = [w[:n] for w in _run_weights(streams.generator(RUNS, index), plan, seeds, whole)]

@@ -32,9 +32,9 @@ class Streams:
             entropy = None if rng is None else int(rng)
         self.entropy = int(np.random.SeedSequence(entropy).entropy)  # type: ignore[arg-type]
 
-    def generator(self, purpose: int, block: int) -> np.random.Generator:
-        """The generator of one purpose and block."""
-        sequence = np.random.SeedSequence(self.entropy, spawn_key=(purpose, block))
+    def generator(self, purpose: int, block: int, test_set: int = 0) -> np.random.Generator:
+        """The generator of one purpose, block and test set."""
+        sequence = np.random.SeedSequence(self.entropy, spawn_key=(purpose, test_set, block))
         return np.random.Generator(np.random.SFC64(sequence))
 
 
