@@ -90,11 +90,11 @@ def _construct(path: Path, node: yaml.Node, at: Path_, lines: dict[Path_, int]) 
 def _scalar(node: yaml.Node) -> Any:
     loader = yaml.SafeLoader("")
     try:
-        return loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+        return loader.construct_object(node, deep=True)
     except ValueError as error:  # 2021-99-99 and the like
         raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from error
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
 
 
 def parse_override(text: str) -> tuple[list[str], Any]:

@@ -131,6 +131,9 @@ class Suite(_Model):
             )
         for name in [*self.tasks, *self.accept_different_data]:
             find_task(name)
+        unused = sorted(set(self.evaluations) - set(self.tasks))
+        if unused:
+            raise ValueError(f"'evaluations' speaks of {', '.join(unused)}, which 'tasks' does not list")
         for name in self.tasks:
             task = find_task(name)
             if "train" not in task.splits and not self.evaluate_only:

@@ -64,6 +64,7 @@ def encode(examples: Examples, tokenizer: Tokenizer, max_length: int) -> Encoded
     tokenizer.enable_truncation(max_length, strategy="longest_first")
     tokenizer.no_padding()
     pad, unknown = tokenizer.token_to_id("[PAD]"), tokenizer.token_to_id("[UNK]")
+    assert pad is not None  # a Vocabulary without it is refused when read
     pieces: list[NDArray[np.int32]] = []
     second: list[int] = []
     texts = list(examples.texts[0]) if len(examples.texts) == 1 else list(zip(*examples.texts, strict=True))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from multibench import network
 from multibench.errors import DataError, UnavailableError
@@ -154,12 +155,10 @@ def _from_columns(
     )
 
 
-def _class_numbers(
-    task: Task, labels: list[Any], origin: str
-) -> np.ndarray[Any, np.dtype[np.int64]] | np.ndarray[Any, np.dtype[np.float64]]:
+def _class_numbers(task: Task, labels: list[Any], origin: str) -> NDArray[np.int64] | NDArray[np.float64]:
     if task.kind == "regression":
         # Single precision on the Hub: 3.8 comes back as 3.799999952316284 (see tsv.py).
-        return np.round(np.asarray(labels, dtype=np.float64), 3)
+        return np.asarray(labels, dtype=np.float64).round(3)
     numbers = np.empty(len(labels), dtype=np.int64)
     for i, label in enumerate(labels):
         code = task.labels.index(label) if label in task.labels else label
