@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import multibench
 from multibench import network
 from multibench.checkpoints.architecture import Architecture
 from multibench.checkpoints.checkpoint import Checkpoint, Evidence, Source
@@ -13,6 +12,7 @@ from multibench.errors import CheckpointError, UnavailableError
 
 __all__ = ["fetch", "find_local", "local_checkpoint"]
 
+_PACKAGE = Path(__file__).parents[1]
 _FILES = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
 _WEIGHTS = (
     "model.safetensors",
@@ -45,7 +45,7 @@ def find_local(checkpoint: Checkpoint, root: Path | None = None) -> Path | None:
         if source.kind == "folder":
             return Path(source.location)
         if source.kind == "builtin":
-            return Path(multibench.__file__).parent / source.location
+            return _PACKAGE / source.location
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

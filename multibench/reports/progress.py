@@ -8,7 +8,7 @@ from typing import Any
 
 from multibench.errors import ResultsError
 from multibench.planning import Plan, machine_speed
-from multibench.reports.tables import Table
+from multibench.reports.tables import Cell, Table
 from multibench.results import Results
 
 __all__ = ["plan_summary", "plan_text", "status_text"]
@@ -56,7 +56,7 @@ def plan_text(plan: Plan, results: Path) -> str:
     rows = []
     for task in dict.fromkeys(run.task.name for run in plan.runs):
         runs = [run for run in plan.runs if run.task.name == task]
-        states = Counter(run.state for run in runs)
+        states: Counter[str] = Counter(run.state for run in runs)
         rows.append(
             {
                 "task": task,
@@ -90,11 +90,12 @@ def plan_text(plan: Plan, results: Path) -> str:
 
 def status_text(found: dict[str, Any]) -> str:
     """A page for a person."""
-    rows = [
+    rows: list[dict[str, Cell]] = [
         {"task": task, "runs": sum(states.values()), **{state: states.get(state, 0) for state in _STATES}}
         for task, states in found["tasks"].items()
     ]
-    total = {"task": "all", **{c: sum(int(r[c]) for r in rows) for c in ("runs", *_STATES)}}
+    counts = {c: sum(int(str(row[c])) for row in rows) for c in ("runs", *_STATES)}
+    total: dict[str, Cell] = {"task": "all", **counts}
     columns = ("task", "runs", *_STATES)
     table = Table(str(found["name"]), columns, (*rows, total)).render("text")
     return "\n".join(

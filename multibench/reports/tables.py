@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from multibench.stats import Estimate
 
-__all__ = ["FORMATS", "Format", "Table", "percent"]
+__all__ = ["FORMATS", "Cell", "Format", "Table", "percent"]
 
 Format = Literal["text", "json", "csv", "markdown", "latex"]
 FORMATS: tuple[Format, ...] = ("text", "json", "csv", "markdown", "latex")

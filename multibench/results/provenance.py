@@ -12,8 +12,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import multibench
-
 __all__ = ["environment", "timestamp"]
 
 _PACKAGES = (
@@ -56,7 +54,7 @@ def _version(name: str) -> str | None:
 
 def _code() -> dict[str, Any]:
     """Commit of the checkout that multibench runs from, and whether it had uncommitted changes."""
-    root = Path(multibench.__file__).parent.parent
+    root = Path(__file__).resolve().parents[2]
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(root), *words]
