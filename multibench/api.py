@@ -5,22 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multibench import network
 from multibench.errors import ResultsError
-from multibench.execution.local import SuiteOutcome, run_plan
-from multibench.execution.progress import make_progress
-from multibench.execution.workers import extra_workers, run_arguments
 from multibench.planning import Plan, make_plan
-from multibench.reports import compare, scores
 from multibench.results import Results, RunStore
 from multibench.results.frame import find_stores
 from multibench.results.store import writing
 from multibench.suite import Suite, load_suite
 from multibench.tasks import DataSources
 
+if TYPE_CHECKING:
+    from multibench.execution.local import SuiteOutcome
+    from multibench.reports import compare, scores
+
 __all__ = ["compare", "plan", "run", "scores", "status", "verify_results"]
+
+
+def __getattr__(name: str) -> Any:
+    """``scores`` and ``compare`` live with the reports, whose statistics are imported when needed."""
+    if name in {"compare", "scores"}:
+        from multibench import reports
+
+        return getattr(reports, name)
+    raise AttributeError(f"module 'multibench.api' has no attribute {name!r}")
 
 
 def _sources(suite: Suite, data: Path | None) -> DataSources:
@@ -61,8 +70,12 @@ def run(
     Raises the errors of ``multibench.errors`` for inputs that cannot be used; whatever was finished
     before stays stored.
     """
+    # Torch comes last: what is wrong with a suite, its data or its folders is said at once.
+    from multibench.execution.progress import make_progress
+
     if offline:
         network.go_offline()
+    network.look_for_hub()
     loaded = load_suite(suite, overrides)
     store = RunStore(results / loaded.name)
     with writing(store.folder):
@@ -78,6 +91,9 @@ def run(
         on_fetch=lambda name: progress.say(f"fetching {name}"),
         set_damaged_aside=True,
     )
+    from multibench.execution.local import run_plan
+    from multibench.execution.workers import extra_workers, run_arguments
+
     if workers > 1 and threads is None:
         threads = max(1, (os.cpu_count() or 1) // workers)
     arguments = run_arguments(
@@ -95,6 +111,8 @@ def status(
     overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Counts by state for each task, of a suite file or of whatever a results folder holds."""
+    from multibench.execution.claims import Claims
+
     path = Path(suite_or_results)
     tasks: dict[str, dict[str, int]] = {}
 
@@ -115,8 +133,10 @@ def status(
         path = Path("suites") / f"{path}.yaml" if not path.exists() else path
     made = plan(path, results, data, checkpoints, overrides)
     store = RunStore(results / made.suite.name)
+    running = Claims(store.folder / "claims").living()
     for planned in made.runs:
-        count(planned.task.name, planned.state)
+        at_work = planned.state in {"missing", "failed"} and planned.run_id in running
+        count(planned.task.name, "running" if at_work else planned.state)
         if planned.state in {"failed", "diverged", "collapsed"} and planned.run_id is not None:
             reasons.append(f"{planned.run_id} {planned.state}: {store.manifest(planned.run_id)['reason']}")
     return {"name": made.suite.name, "tasks": tasks, "reasons": reasons, "remarks": list(made.remarks)}

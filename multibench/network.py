@@ -11,12 +11,13 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from urllib.parse import urlsplit
 
-__all__ = ["go_offline", "hub_is_reachable", "is_offline", "staying_offline"]
+__all__ = ["go_offline", "hub_is_reachable", "is_offline", "look_for_hub", "staying_offline"]
 
 _ATTEMPT_SECONDS = 1.5
 
@@ -73,24 +74,36 @@ def hub_is_reachable() -> bool:
         return False
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
         return True
-    return _connects(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    return _attempt(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).succeeded()
 
 
-@cache
-def _connects(endpoint: str) -> bool:
-    parts = urlsplit(endpoint)
-    address = (parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443))
-    answer: list[bool] = []
+def look_for_hub() -> None:
+    """Begin to find out, so that ``hub_is_reachable`` answers sooner; returns at once."""
+    if not is_offline():
+        _attempt(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
 
-    def attempt() -> None:
+
+class _Attempt:
+    """One connection attempt, in a thread because looking up a host name knows no time limit."""
+
+    def __init__(self, endpoint: str) -> None:
+        parts = urlsplit(endpoint)
+        self._address = (parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443))
+        self._connected = False
+        self._deadline = time.monotonic() + _ATTEMPT_SECONDS
+        self._thread = threading.Thread(target=self._connect, daemon=True)
+        self._thread.start()
+
+    def _connect(self) -> None:
         try:
-            socket.create_connection(address, timeout=_ATTEMPT_SECONDS).close()
-            answer.append(True)
+            socket.create_connection(self._address, timeout=_ATTEMPT_SECONDS).close()
+            self._connected = True
         except OSError:
-            answer.append(False)
+            pass
 
-    # In a thread of its own, because looking up a host name knows no time limit.
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(_ATTEMPT_SECONDS)
-    return bool(answer and answer[0])
+    def succeeded(self) -> bool:
+        self._thread.join(max(0.0, self._deadline - time.monotonic()))
+        return self._connected
+
+
+_attempt = cache(_Attempt)

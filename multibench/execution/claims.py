@@ -14,6 +14,7 @@ import json
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,13 +34,13 @@ class Claims:
     def __init__(self, folder: Path, stale_seconds: float = _STALE_SECONDS) -> None:
         self._folder = folder
         self._stale_seconds = stale_seconds
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
 
     def take(self, run_id: str) -> Claim | None:
         """A claim on the run, or None while a living process holds it."""
         path = self._folder / run_id
         claim = Claim(path)
+        with writing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
         if claim.create():
             return claim
         if not self._is_stale(path):
@@ -51,15 +52,21 @@ class Claims:
             path.unlink(missing_ok=True)
             return claim if claim.create() else None
 
-    def _is_stale(self, path: Path) -> bool:
+    def living(self) -> set[str]:
+        """Ids of the runs that some process is making now. Writes nothing."""
         try:
-            owner = json.loads(path.read_bytes() or b"{}")
-            age = self._now() - path.stat().st_mtime
+            names = [entry.name for entry in os.scandir(self._folder) if not entry.name.startswith(".")]
+        except FileNotFoundError:
+            return set()
+        return {name for name in names if not self._is_stale(self._folder / name, time.time())}
+
+    def _is_stale(self, path: Path, now: float | None = None) -> bool:
+        try:
+            owner = json.loads(path.read_bytes())
+            renewed = path.stat().st_mtime
         except FileNotFoundError:
             return True
-        except ValueError:
-            owner, age = {}, self._now() - path.stat().st_mtime
-        if age > self._stale_seconds:
+        if (self._now() if now is None else now) - renewed > self._stale_seconds:
             return True
         if owner.get("host") != socket.gethostname():
             return False

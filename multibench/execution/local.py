@@ -109,6 +109,7 @@ def _attempt(
         if _stored_meanwhile(run, store):
             progress.run_elsewhere(run)
             return _ELSEWHERE
+        store.clear_unfinished(run.run_id)
         progress.run_started(run)
         clock = time.perf_counter()
         try:

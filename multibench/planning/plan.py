@@ -20,7 +20,7 @@ from multibench.seeds import derive_seeds
 from multibench.suite import CheckpointSelection, Suite
 from multibench.tasks import DataSources, Task, find_task, load_split
 
-__all__ = ["Plan", "PlannedRun", "make_plan"]
+__all__ = ["Plan", "PlannedRun", "State", "make_plan", "selected_checkpoints"]
 
 State = Literal["done", "collapsed", "diverged", "failed", "missing"]
 

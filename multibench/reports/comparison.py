@@ -59,7 +59,8 @@ def compare(
         raise ResultsError("Base and experiment were scored on no evaluation and metric in common.")
     notes.insert(
         0,
-        f"Base: {base}. Experiment: {experiment}. Intervals {confidence:.0%}; p two-sided from the same {nboot:,} draws.",
+        f"Base: {base}. Experiment: {experiment}. "
+        f"Intervals {confidence:.0%}; p two-sided from the same {nboot:,} draws.",
     )
     columns = tuple(rows[0])
     return Table("Comparison by multi-bootstrap", columns, tuple(rows), tuple(dict.fromkeys(notes)))

@@ -8,12 +8,14 @@ from typing import Any
 
 from multibench.errors import ResultsError
 from multibench.planning import Plan, machine_speed
+from multibench.planning.plan import State
 from multibench.reports.tables import Cell, Table
 from multibench.results import Results
 
 __all__ = ["plan_summary", "plan_text", "status_text"]
 
-_STATES = ("done", "collapsed", "diverged", "failed", "missing")
+_STATES: tuple[State, ...] = ("done", "collapsed", "diverged", "failed", "missing")
+_STATUS = ("done", "collapsed", "diverged", "failed", "running", "missing")
 
 
 def plan_summary(plan: Plan, results: Path) -> dict[str, Any]:
@@ -25,7 +27,7 @@ def plan_summary(plan: Plan, results: Path) -> dict[str, Any]:
     return {
         "suite": plan.suite.name,
         "runs": len(plan.runs),
-        **{state: plan.count(state) for state in _STATES},  # type: ignore[arg-type]
+        **{state: plan.count(state) for state in _STATES},
         "missing_cost": {
             "tokens": cost.tokens,
             "flops": cost.flops,
@@ -53,7 +55,7 @@ def plan_text(plan: Plan, results: Path) -> str:
     """A page for a person: counts by task, settings, cost of what is missing."""
     summary = plan_summary(plan, results)
     cost = summary["missing_cost"]
-    rows = []
+    rows: list[dict[str, Cell]] = []
     for task in dict.fromkeys(run.task.name for run in plan.runs):
         runs = [run for run in plan.runs if run.task.name == task]
         states: Counter[str] = Counter(run.state for run in runs)
@@ -91,12 +93,12 @@ def plan_text(plan: Plan, results: Path) -> str:
 def status_text(found: dict[str, Any]) -> str:
     """A page for a person."""
     rows: list[dict[str, Cell]] = [
-        {"task": task, "runs": sum(states.values()), **{state: states.get(state, 0) for state in _STATES}}
+        {"task": task, "runs": sum(states.values()), **{state: states.get(state, 0) for state in _STATUS}}
         for task, states in found["tasks"].items()
     ]
-    counts = {c: sum(int(str(row[c])) for row in rows) for c in ("runs", *_STATES)}
+    counts = {c: sum(int(str(row[c])) for row in rows) for c in ("runs", *_STATUS)}
     total: dict[str, Cell] = {"task": "all", **counts}
-    columns = ("task", "runs", *_STATES)
+    columns = ("task", "runs", *_STATUS)
     table = Table(str(found["name"]), columns, (*rows, total)).render("text")
     return "\n".join(
         [table.rstrip(), *([""] if found["reasons"] else []), *found["reasons"], *found["remarks"]]

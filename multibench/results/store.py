@@ -230,6 +230,11 @@ class RunStore:
             folder.mkdir(parents=True)
         return folder
 
+    def clear_unfinished(self, run_id: str) -> None:
+        """Delete what killed processes left of this run under ``tmp/``; the caller holds its claim."""
+        for folder in (self.folder / "tmp").glob(f"{run_id}.*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def _move_away(self, run_id: str, where: str) -> Path:
         target = self.folder / where / f"{run_id}.{uuid.uuid4().hex[:8]}"
         target.parent.mkdir(parents=True, exist_ok=True)
