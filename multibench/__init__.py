@@ -2,7 +2,8 @@
 
 Fine-tunes families of checkpoints, keeps every prediction of every run, and turns the predictions
 into statements with honest uncertainty. The verbs of the command line are functions here:
-``plan``, ``run``, ``status``, ``scores`` and ``compare``; ``Results`` reads stored runs.
+``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance`` and ``power``; ``Results`` reads
+stored runs.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from multibench.api import compare, plan, run, scores, status
+    from multibench.api import compare, plan, power, run, scores, status, variance
     from multibench.results import Results
 
-__all__ = ["Results", "compare", "plan", "run", "scores", "status"]
+__all__ = ["Results", "compare", "plan", "power", "run", "scores", "status", "variance"]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,14 +18,14 @@ from multibench.tasks import DataSources
 
 if TYPE_CHECKING:
     from multibench.execution.local import SuiteOutcome
-    from multibench.reports import compare, scores
+    from multibench.reports import compare, power, scores, variance
 
-__all__ = ["compare", "plan", "run", "scores", "status", "verify_results"]
+__all__ = ["compare", "plan", "power", "run", "scores", "status", "variance", "verify_results"]
 
 
 def __getattr__(name: str) -> Any:
-    """``scores`` and ``compare`` live with the reports, whose statistics are imported when needed."""
-    if name in {"compare", "scores"}:
+    """The table verbs live with the reports, whose statistics are imported when needed."""
+    if name in {"compare", "power", "scores", "variance"}:
         from multibench import reports
 
         return getattr(reports, name)

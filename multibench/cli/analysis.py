@@ -1,4 +1,4 @@
-"""``scores`` and ``compare``: from stored runs to statements."""
+"""``scores``, ``compare``, ``variance`` and ``power``: from stored runs to statements."""
 
 from __future__ import annotations
 
@@ -22,17 +22,31 @@ MetricOption = Annotated[
 ]
 
 
+WhereOption = Annotated[
+    str, typer.Option("--where", help="Only runs that this filter accepts: key=value[,key=value].")
+]
+BaseOption = Annotated[str, typer.Option("--base", help="Filter of the base side: family=pocket,step=0.")]
+ExptOption = Annotated[str, typer.Option("--expt", help="Filter of the experiment side.")]
+TaskOption = Annotated[str | None, typer.Option("--task", help="Only this task.")]
+PairedOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--paired/--unpaired", help="Pair pretraining seeds; by default if both sides have the same."
+    ),
+]
+
+
 def add_verbs(app: typer.Typer) -> None:
     """Add this module's verbs."""
     app.command()(scores)
     app.command()(compare)
+    app.command()(variance)
+    app.command()(power)
 
 
 def scores(
     results: ResultsArgument = Path("results"),
-    where: Annotated[
-        str, typer.Option("--where", help="Only runs that this filter accepts: key=value[,key=value].")
-    ] = "",
+    where: WhereOption = "",
     metric: MetricOption = None,
     select: SelectOption = None,
     nboot: NbootOption = 2000,
@@ -49,16 +63,11 @@ def scores(
 
 def compare(
     results: ResultsArgument,
-    base: Annotated[str, typer.Option("--base", help="Filter of the base side: family=pocket,step=0.")],
-    expt: Annotated[str, typer.Option("--expt", help="Filter of the experiment side.")],
-    task: Annotated[str | None, typer.Option("--task", help="Only this task.")] = None,
+    base: BaseOption,
+    expt: ExptOption,
+    task: TaskOption = None,
     metric: MetricOption = None,
-    paired: Annotated[
-        bool | None,
-        typer.Option(
-            "--paired/--unpaired", help="Pair pretraining seeds; by default if both sides have the same."
-        ),
-    ] = None,
+    paired: PairedOption = None,
     select: SelectOption = None,
     nboot: NbootOption = 2000,
     confidence: LevelOption = 0.95,
@@ -69,4 +78,47 @@ def compare(
     from multibench.results import Results
 
     table = make(Results.open(results), base, expt, task, metric, paired, select, nboot, confidence)
+    print_table(table, format_)
+
+
+def variance(
+    results: ResultsArgument = Path("results"),
+    where: WhereOption = "",
+    metric: MetricOption = None,
+    select: SelectOption = None,
+    confidence: LevelOption = 0.95,
+    format_: FormatOption = "text",
+) -> None:
+    """Where the noise comes from: pretraining seeds, fine-tuning seeds, examples, interactions."""
+    from multibench.reports import variance as make
+    from multibench.results import Results
+
+    print_table(make(Results.open(results).where(where), metric, select, confidence), format_)
+
+
+def power(
+    results: ResultsArgument,
+    effect: Annotated[float, typer.Option(help="The smallest difference that matters, a fraction: 0.005.")],
+    base: BaseOption,
+    expt: ExptOption,
+    task: TaskOption = None,
+    metric: MetricOption = None,
+    paired: PairedOption = None,
+    select: SelectOption = None,
+    target: Annotated[float, typer.Option("--power", min=0.05, max=0.999, help="Power to reach.")] = 0.8,
+    half_width: Annotated[float | None, typer.Option(help="Half-width to reach as well, a fraction.")] = None,
+    budget_hours: Annotated[float, typer.Option(min=0.0, help="Hours of computing to be had.")] = float(
+        "inf"
+    ),
+    confidence: LevelOption = 0.95,
+    format_: FormatOption = "text",
+) -> None:
+    """How many seeds, and runs a seed, would settle a comparison whose noise was measured."""
+    from multibench.reports import power as make
+    from multibench.results import Results
+
+    opened = Results.open(results)
+    table = make(
+        opened, effect, base, expt, task, metric, paired, select, target, half_width, budget_hours, confidence
+    )
     print_table(table, format_)

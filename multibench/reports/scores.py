@@ -13,7 +13,7 @@ from multibench.reports.tables import Table
 from multibench.results import Chosen, Results, select_settings
 from multibench.stats import Estimate, multibootstrap_group
 
-__all__ = ["chosen_title", "describe_setting", "scores", "seed_for"]
+__all__ = ["chosen_title", "describe_setting", "metrics_of", "scores", "seed_for"]
 
 
 def seed_for(*parts: str) -> int:
@@ -66,7 +66,7 @@ def scores(
             tensor = subset.predictions(evaluation)
             if tensor.labels is None:
                 continue
-            for metric in _metrics_of(chosen, evaluation, metrics):
+            for metric in metrics_of(chosen, evaluation, metrics):
                 estimate = multibootstrap_group(
                     tensor.run_info(),
                     tensor.outputs,
@@ -113,7 +113,8 @@ def scores(
     return Table("Scores", tuple(kept), tuple(rows), tuple(dict.fromkeys([*notes, *results.damaged])))
 
 
-def _metrics_of(chosen: Chosen, evaluation: str, asked: str | None) -> list[str]:
+def metrics_of(chosen: Chosen, evaluation: str, asked: str | None) -> list[str]:
+    """The metrics of an evaluation that are asked for: the headline metric, "all", or the one named."""
     summary = next(
         r.manifest["evaluations"][evaluation] for r in chosen.runs if evaluation in r.manifest["evaluations"]
     )

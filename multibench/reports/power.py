@@ -1,0 +1,89 @@
+"""How many seeds would settle it: designs that find an effect, from the noise of stored runs."""
+
+from __future__ import annotations
+
+import math
+
+from multibench.errors import ResultsError
+from multibench.reports.sides import joined_sides
+from multibench.reports.tables import Cell, Table
+from multibench.results import Results
+from multibench.stats import comparison_noise, plan_comparison
+
+__all__ = ["power"]
+
+
+def power(
+    results: Results,
+    effect: float,
+    base: str,
+    experiment: str,
+    task: str | None = None,
+    metric: str | None = None,
+    paired: bool | None = None,
+    rule: str | None = None,
+    target: float = 0.8,
+    half_width: float | None = None,
+    budget_hours: float = math.inf,
+    confidence: float = 0.95,
+) -> Table:
+    """For each evaluation the cheapest design that finds ``effect`` with power ``target``.
+
+    The noise is that of the stored comparison of ``base`` and ``experiment`` (filters as in ``compare``); hours
+    are those that its runs took. ``effect`` and ``half_width`` are fractions: 0.005 is half a point.
+    """
+    rows: list[dict[str, Cell]] = []
+    notes = [
+        f"Effect {100 * effect:g} points, power {target:.0%}, two-sided at {1 - confidence:.3g}; base {base}, "
+        f"experiment {experiment}. Seeds and runs are for each side."
+    ]
+    details = []
+    for sides in joined_sides(results, base, experiment, task, metric, paired, rule):
+        hours = _hours_per_run(results, sides.evaluation.rpartition(".")[0])
+        noise = comparison_noise(
+            sides.run_info, sides.outputs, sides.labels, sides.metric, paired_seeds=sides.paired
+        )
+        plan = plan_comparison(
+            noise,
+            effect,
+            n_examples=len(sides.labels),
+            power=target,
+            half_width=half_width,
+            confidence=confidence,
+            hours_per_run=hours,
+            budget_hours=budget_hours,
+        )
+        best = plan.best
+        details.append(
+            {"evaluation": sides.evaluation, "noise": noise.to_dict(), "best": best and best.to_dict()}
+        )
+        rows.append(
+            {
+                "evaluation": sides.evaluation,
+                "metric": sides.metric,
+                "pairing": "paired" if sides.paired else "unpaired",
+                "enough": plan.enough,
+                "seeds": None if best is None else best.n_seeds,
+                "runs a seed": None if best is None else best.n_runs,
+                "examples": len(sides.labels),
+                "power": None if best is None else f"{best.power:.0%}",
+                "half-width [points]": None if best is None else f"{100 * best.half_width:.2f}",
+                "hours": None if best is None else f"{best.hours:.2g}",
+            }
+        )
+        if not plan.enough:
+            notes.append(f"{sides.evaluation}: {plan.reason}.")
+    return Table("Designs", tuple(rows[0]), tuple(rows), tuple(dict.fromkeys(notes)), {"designs": details})
+
+
+def _hours_per_run(results: Results, task: str) -> float:
+    """Mean hours that stored runs of the task (or, failing that, all) took."""
+    seconds = [
+        (run.fields["task"], float(run.manifest["provenance"]["seconds"]))
+        for run in results.stored
+        if "seconds" in run.manifest["provenance"]
+    ]
+    own = [s for t, s in seconds if t == task] or [s for _, s in seconds]
+    if not own:
+        raise ResultsError("No stored run says how long it took.")
+    return sum(own) / len(own) / 3600

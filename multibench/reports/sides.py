@@ -1,0 +1,134 @@
+"""The two sides of a comparison, from filters to joined arrays: formed here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multibench.errors import ResultsError
+from multibench.reports.scores import describe_setting, seed_for
+from multibench.results import Chosen, PredictionTensor, Results, select_settings
+
+__all__ = ["Sides", "joined_sides"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Base and experiment on one evaluation: what the statistics take.
+
+    ``run_info`` has the columns ``seed``, ``finetune_seed`` and ``intervention``; ``outputs`` is
+    ``(n_runs, n_examples, n_outputs)`` with the base's runs first; ``labels`` ``(n_examples,)``.
+    """
+
+    evaluation: str
+    metric: str
+    run_info: dict[str, list[Any]]
+    outputs: NDArray[np.float32]
+    labels: NDArray[Any]
+    paired: bool
+    selection: str
+    as_released: bool
+    rng: int
+    """Seed of the bootstrap, a function of the runs compared."""
+
+
+def joined_sides(
+    results: Results,
+    base: str,
+    experiment: str,
+    task: str | None = None,
+    metric: str | None = None,
+    paired: bool | None = None,
+    rule: str | None = None,
+) -> Iterator[Sides]:
+    """One ``Sides`` for each evaluation that both filters' runs have in common.
+
+    ``paired`` None pairs when both sides have the same two or more pretraining seeds. Without
+    ``metric`` each evaluation's headline metric is taken. Raises ``ResultsError`` if a side is empty, the sides
+    share a run, a side mixes groups of checkpoints or still has several settings, or nothing is in common.
+    """
+    sides = [results.where(text) for text in (base, experiment)]
+    for name, text, side in zip(("base", "experiment"), (base, experiment), sides, strict=True):
+        if not len(side):
+            raise ResultsError(f"The {name} filter {text!r} accepts no stored run.")
+    shared = {run.run_id for run in sides[0].stored} & {run.run_id for run in sides[1].stored}
+    if shared:
+        raise ResultsError(
+            f"Base and experiment share {len(shared)} runs, such as {min(shared)}; narrow the filters."
+        )
+    chosen = [
+        {c.task: c for c in _one_setting(side, rule, name)}
+        for side, name in zip(sides, ("base", "experiment"), strict=True)
+    ]
+    tasks = [t for t in sorted(set(chosen[0]) & set(chosen[1])) if task in (None, t)]
+    if not tasks:
+        raise ResultsError(f"Base and experiment have no task in common{f' named {task}' if task else ''}.")
+    found = [part for name in tasks for part in _of_task(chosen[0][name], chosen[1][name], metric, paired)]
+    if not found:
+        raise ResultsError("Base and experiment were scored on no evaluation and metric in common.")
+    yield from found
+
+
+def _one_setting(side: Results, rule: str | None, name: str) -> list[Chosen]:
+    """The side's runs by task, all of them one group under one setting."""
+    by_task: dict[str, list[Chosen]] = {}
+    for chosen in select_settings(side, rule):
+        by_task.setdefault(chosen.task, []).append(chosen)
+    merged = []
+    for task, parts in by_task.items():
+        groups = [part.group for part in parts]
+        if len(set(groups)) < len(groups):
+            settings = "; ".join(describe_setting(part) for part in parts)
+            raise ResultsError(
+                f"The {name} side has several settings for {task} ({settings}) and its selection rule keeps them "
+                "all. Filter by one of them, or give --select best_mean_dev."
+            )
+        if len(parts) > 1 and any(part.runs[0].fields["pretraining_seed"] is not None for part in parts):
+            titles = ", ".join(str(group) for group in groups)
+            raise ResultsError(
+                f"The {name} side mixes groups of checkpoints for {task}: {titles}. Narrow its filter."
+            )
+        runs = tuple(run for part in parts for run in part.runs)
+        merged.append(Chosen(groups[0], task, runs, parts[0].varied, parts[0].selection, parts[0].estimand))
+    return merged
+
+
+def _of_task(base: Chosen, experiment: Chosen, metric: str | None, paired: bool | None) -> Iterator[Sides]:
+    subsets = [Results(base.runs), Results(experiment.runs)]
+    for evaluation in subsets[0].evaluations():
+        if evaluation not in subsets[1].evaluations():
+            continue
+        tensors = [subset.predictions(evaluation) for subset in subsets]
+        summary = next(
+            r.manifest["evaluations"][evaluation]
+            for r in base.runs
+            if evaluation in r.manifest["evaluations"]
+        )
+        name = metric or summary["headline"]
+        if tensors[0].labels is None or name not in summary["metrics"]:
+            continue
+        if tensors[0].ids != tensors[1].ids:
+            raise ResultsError(f"Base and experiment were scored on different examples of {evaluation}.")
+        columns = [tensor.run_info() for tensor in tensors]
+        info = {key: [*columns[0][key], *columns[1][key]] for key in columns[0]}
+        info["intervention"] = [False] * len(tensors[0].runs) + [True] * len(tensors[1].runs)
+        yield Sides(
+            evaluation=evaluation,
+            metric=name,
+            run_info=info,
+            outputs=np.concatenate([tensor.outputs for tensor in tensors]),
+            labels=tensors[0].labels,
+            paired=_pairing(tensors[0], tensors[1]) if paired is None else paired,
+            selection=f"{base.selection} / {experiment.selection}",
+            as_released=tensors[0].as_released and tensors[1].as_released,
+            rng=seed_for(evaluation, name, *(run.run_id for run in (*base.runs, *experiment.runs))),
+        )
+
+
+def _pairing(base: PredictionTensor, experiment: PredictionTensor) -> bool:
+    seeds = [set(side.run_info()["seed"]) for side in (base, experiment)]
+    return seeds[0] == seeds[1] and len(seeds[0]) > 1
