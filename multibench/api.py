@@ -13,7 +13,7 @@ from multibench.planning import Plan, make_plan
 from multibench.results import Results, RunStore
 from multibench.results.frame import find_stores
 from multibench.results.store import writing
-from multibench.suite import Suite, load_suite
+from multibench.suite import Suite, find_suite, load_suite
 from multibench.tasks import DataSources
 
 if TYPE_CHECKING:
@@ -129,9 +129,7 @@ def status(
             if state != "done":
                 reasons.append(f"{stored.run_id} {state}: {stored.manifest['reason']}")
         return {"name": str(path), "tasks": tasks, "reasons": reasons, "remarks": list(opened.damaged)}
-    if path.suffix not in {".yaml", ".yml"}:
-        path = Path("suites") / f"{path}.yaml" if not path.exists() else path
-    made = plan(path, results, data, checkpoints, overrides)
+    made = plan(find_suite(suite_or_results), results, data, checkpoints, overrides)
     store = RunStore(results / made.suite.name)
     running = Claims(store.folder / "claims").living()
     for planned in made.runs:

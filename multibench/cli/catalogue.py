@@ -10,8 +10,8 @@ from multibench.cli.common import JsonOption, print_json
 
 __all__ = ["add_verbs"]
 
-Kind = Literal["families", "checkpoints", "tasks", "recipes"]
-One = Literal["family", "checkpoint", "task", "recipe"]
+Kind = Literal["families", "checkpoints", "tasks", "recipes", "suites"]
+One = Literal["family", "checkpoint", "task", "recipe", "suite"]
 
 
 def add_verbs(app: typer.Typer) -> None:
@@ -25,7 +25,7 @@ def list_(
     family: Annotated[str | None, typer.Option("--family", help="Only checkpoints of this family.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """What multibench knows: families, checkpoints, tasks, recipes."""
+    """What multibench knows: families, checkpoints, tasks, recipes, suites."""
     entries, columns = _entries(kind, family)
     if json:
         print_json(entries)
@@ -42,7 +42,7 @@ def show(
     name: Annotated[str, typer.Argument(help="Its name; for a checkpoint any of its ids.")],
     json: JsonOption = False,
 ) -> None:
-    """Everything known about one family, checkpoint, task or recipe, with sources."""
+    """Everything known about one family, checkpoint, task, recipe or suite, with sources."""
     entry = _entry(kind, name)
     if json:
         print_json(entry)
@@ -68,6 +68,11 @@ def _entries(kind: Kind, family: str | None) -> tuple[list[dict[str, Any]], tupl
 
         tasks = [{**t.model_dump(mode="json"), "rows": t.splits["train"].rows} for t in TASKS]
         return tasks, ("name", "kind", "rows", "headline", "title")
+    if kind == "suites":
+        from multibench.suite import load_suite, shipped_suites
+
+        suites = [load_suite(path) for path in shipped_suites().values()]
+        return [s.model_dump(mode="json") for s in suites], ("name", "description")
     from multibench.recipes import RECIPES
 
     return [r.to_dict() for r in RECIPES], ("name", "title", "paper")
@@ -87,6 +92,10 @@ def _entry(kind: One, name: str) -> dict[str, Any]:
         from multibench.tasks import find_task
 
         return find_task(name).model_dump(mode="json")
+    if kind == "suite":
+        from multibench.suite import find_suite, load_suite
+
+        return load_suite(find_suite(name)).model_dump(mode="json")
     from multibench.recipes import RECIPES
 
     return RECIPES.get(name).to_dict()

@@ -22,11 +22,10 @@ __all__ = [
     "SuiteArgument",
     "print_json",
     "print_table",
-    "suite_path",
 ]
 
 SuiteArgument = Annotated[
-    str, typer.Argument(metavar="SUITE", help="A suite file, or the name of one in suites/.")
+    str, typer.Argument(metavar="SUITE", help="A suite file, or the name of one that comes with multibench.")
 ]
 ResultsArgument = Annotated[
     Path, typer.Argument(metavar="RESULTS", help="A results folder, or one suite of it.")
@@ -51,14 +50,6 @@ FormatOption = Annotated[
     Literal["text", "json", "csv", "markdown", "latex"],
     typer.Option("--format", help="How the table is printed."),
 ]
-
-
-def suite_path(name: str) -> Path:
-    """A path as given, or ``suites/NAME.yaml`` where there is no such file."""
-    given = Path(name)
-    if given.suffix in {".yaml", ".yml"} or given.exists():
-        return given
-    return Path("suites") / f"{name}.yaml"
 
 
 def print_table(table: Table, format_: Literal["text", "json", "csv", "markdown", "latex"]) -> None:

@@ -17,7 +17,6 @@ from multibench.cli.common import (
     SetOption,
     SuiteArgument,
     print_json,
-    suite_path,
 )
 
 __all__ = ["add_verbs"]
@@ -42,8 +41,9 @@ def plan(
     """The runs of a suite: done, missing, and what the missing ones cost. Fetches nothing."""
     from multibench import api
     from multibench.reports.progress import plan_summary, plan_text
+    from multibench.suite import find_suite
 
-    made = api.plan(suite_path(suite), results, data, checkpoints, set_ or ())
+    made = api.plan(find_suite(suite), results, data, checkpoints, set_ or ())
     if json:
         print_json(plan_summary(made, results))
     else:
@@ -69,9 +69,10 @@ def run(
 ) -> None:
     """Make the missing runs of a suite. The same command goes on after any interruption."""
     from multibench import api
+    from multibench.suite import find_suite
 
     outcome = api.run(
-        suite_path(suite),
+        find_suite(suite),
         results,
         data,
         checkpoints,

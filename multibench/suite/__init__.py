@@ -1,5 +1,6 @@
 """Suite files: YAML in, a validated ``Suite`` out."""
 
 from multibench.suite.schema import CheckpointSelection, RecipeChoice, Suite, load_suite
+from multibench.suite.shipped import find_suite, shipped_suites
 
-__all__ = ["CheckpointSelection", "RecipeChoice", "Suite", "load_suite"]
+__all__ = ["CheckpointSelection", "RecipeChoice", "Suite", "find_suite", "load_suite", "shipped_suites"]

@@ -240,7 +240,8 @@ def _sentence(document: Document, error: ValidationError) -> str:
         return f"{where}: the suite lacks '{key}'."
     message = first["msg"].removeprefix("Value error, ")
     name = ".".join(str(part) for part in location if not str(part).startswith(("list[", "literal[")))
-    return f"{where}: {name + ': ' if name else ''}{message[:1].lower() + message[1:]} (given: {_shown(first['input'])})."
+    sentence = f"{name + ': ' if name else ''}{message[:1].lower()}{message[1:]}"
+    return f"{where}: {sentence} (given: {_shown(first['input'])})."
 
 
 def _shown(value: Any) -> str:
