@@ -41,12 +41,22 @@ def encoded_corpus(count: int = CORPUS_DOCUMENTS) -> list[list[list[int]]]:
 def batches(
     corpus: list[list[list[int]]], rng: np.random.Generator, batch_size: int, steps: int
 ) -> Iterator[Batch]:
-    """``steps`` batches of pairs of similar length, with fresh pairs and masks in every epoch."""
+    """``steps`` batches of pairs of similar length, with fresh pairs and masks in every epoch.
+
+    Half of the documents take their random sentences from their own volume, which makes next-sentence
+    prediction a matter of who did what, the others from anywhere.
+    """
     left = steps
     while left > 0:
         volumes = [corpus[start : start + VOLUME] for start in range(0, len(corpus), VOLUME)]
-        pairs = [pair for volume in volumes for document in volume for pair in _pairs(document, volume, rng)]
-        order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
+        pairs = [
+            pair
+            for volume in volumes
+            for document in volume
+            for pair in _pairs(document, volume if rng.random() < 0.5 else corpus, rng)
+        ]
+        shuffled = rng.permutation(len(pairs)).tolist()
+        order = sorted(shuffled, key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
         # Neighbours in length share a batch; where each batch begins shifts from epoch to epoch.
         first = int(rng.integers(batch_size))
         groups = [order[i : i + batch_size] for i in range(first, len(order) - batch_size, batch_size)]
@@ -58,25 +68,27 @@ def batches(
 Pair = tuple[list[int], list[int], bool]
 
 
-def _pairs(document: list[list[int]], volume: list[list[list[int]]], rng: np.random.Generator) -> list[Pair]:
+def _pairs(document: list[list[int]], others: list[list[list[int]]], rng: np.random.Generator) -> list[Pair]:
     found: list[Pair] = []
+    if len(document) < 2:
+        return found
     if rng.random() > SHORT_SHARE:
         split = 1 + int(rng.random() * (len(document) - 1))
-        found.append(_pair(document[:split], document[split:], volume, rng))
+        found.append(_pair(document[:split], document[split:], others, rng))
     else:
         # Every other boundary, so that each sentence is seen about once in an epoch.
         for index in range(int(rng.random() < 0.5), len(document) - 1, 2):
-            found.append(_pair([document[index]], [document[index + 1]], volume, rng))
+            found.append(_pair([document[index]], [document[index + 1]], others, rng))
     return found
 
 
 def _pair(
-    first: list[list[int]], second: list[list[int]], volume: list[list[list[int]]], rng: np.random.Generator
+    first: list[list[int]], second: list[list[int]], others: list[list[list[int]]], rng: np.random.Generator
 ) -> Pair:
-    """Half of the pairs are real; else B comes from a random document of the same volume."""
+    """Half of the pairs are real; else B comes from one of ``others``."""
     is_random = bool(rng.random() < 0.5)
     if is_random:
-        other = volume[int(rng.random() * len(volume))]
+        other = others[int(rng.random() * len(others))]
         start = int(rng.random() * len(other))
         second = other[start : start + len(second)]
     a, b = [t for s in first for t in s], [t for s in second for t in s]

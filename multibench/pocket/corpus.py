@@ -118,7 +118,11 @@ def _compatible(fact: Clause, other: Clause) -> bool:
 
 def _story(world: World) -> list[str]:
     dice, told = world.dice, []
-    for fact in story_facts(world, 2 + dice.chance(0.6) + dice.chance(0.4)):
+    count = 2 + dice.chance(0.6) + dice.chance(0.4)
+    facts = story_facts(world, count)
+    while not facts:
+        facts = story_facts(world, count)
+    for fact in facts:
         introduced = fact
         if dice.chance(0.2) and not fact.subject.plural:
             introduced = fact.but(subject=replace(fact.subject, determiner="a"))

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ARCHITECTURE", "STEPS", "main", "new_model", "objective", "pretrain", "schedule"]
 
-STEPS = (0, 500, 1500, 4000, 12000)
-BATCH_SIZE = 32
+STEPS = (0, 250, 1000, 3000, 8000)
+BATCH_SIZE = 64
 PEAK_RATE, WARM_UP, WEIGHT_DECAY = 2e-3, 500, 0.01
 ARCHITECTURE = {
     "hidden_size": 64,

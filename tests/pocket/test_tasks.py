@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pocket_recogniser import accepts
 
 from multibench.errors import DataError, UnknownNameError
 from multibench.pocket import lexicon, vocabulary
@@ -17,6 +16,7 @@ from multibench.pocket.acceptability import VIOLATIONS, acceptability
 from multibench.pocket.stress import SUBCASES
 from multibench.pocket.tasks import POCKET_TASKS, VERSION, fingerprint, split
 from multibench.pocket.world import Words
+from tests.pocket.pocket_recogniser import accepts
 
 # Whoever changes a row changes `VERSION` as well: runs on other data are other runs.
 FINGERPRINTS: dict[tuple[str, str], str] = {}
