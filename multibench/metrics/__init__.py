@@ -6,11 +6,24 @@ from multibench.metrics.base import Metric, Prepared
 from multibench.metrics.classification import F1, Matthews
 from multibench.metrics.correlation import Pearson, Spearman
 from multibench.metrics.means import Accuracy, Mean
+from multibench.metrics.squad import AnswerF1, ExactMatch
 from multibench.registry import Registry
 
-__all__ = ["F1", "METRICS", "Accuracy", "Matthews", "Mean", "Metric", "Pearson", "Prepared", "Spearman"]
+__all__ = [
+    "F1",
+    "METRICS",
+    "Accuracy",
+    "AnswerF1",
+    "ExactMatch",
+    "Matthews",
+    "Mean",
+    "Metric",
+    "Pearson",
+    "Prepared",
+    "Spearman",
+]
 
 METRICS: Registry[Metric] = Registry("metric", group="multibench.metrics")
 
-for _metric in (Accuracy(), F1(), Matthews(), Mean(), Pearson(), Spearman()):
+for _metric in (Accuracy(), AnswerF1(), ExactMatch(), F1(), Matthews(), Mean(), Pearson(), Spearman()):
     METRICS.register(_metric.name, _metric)

@@ -10,7 +10,7 @@ from multibench.metrics.base import Array
 
 __all__ = ["TwoWay", "seed_variance", "two_way"]
 
-SHRINK, MEASURE = 2.0, 2.0
+SHRINK, MEASURE = 3.0, 1.5
 
 
 @dataclass(frozen=True)

@@ -393,6 +393,8 @@ def _bounds(ordered: Array, level: float, exact: bool) -> tuple[float, float]:
 def _bound_error(ordered: Array, level: float) -> float:
     """Monte Carlo standard error of the worse bound, from the spacing of draws about it."""
     n = len(ordered)
+    if n < 2:
+        return math.nan
     errors = []
     for tail in ((1 - level) / 2, (1 + level) / 2):
         step = math.sqrt(n * tail * (1 - tail))

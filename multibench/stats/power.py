@@ -131,8 +131,7 @@ def power_of(
 
     own, rest = noise.seeds(n_seeds, n_runs), noise.examples(n_seeds, n_runs, n_examples)
     variance = own + rest
-    df = (n_seeds - 1) * (1 if noise.paired else 2)
-    spread = own**2 / df + rest**2 / (n_examples - 1)
+    spread = own**2 / ((n_seeds - 1) * (1 if noise.paired else 2)) + rest**2 / (n_examples - 1)
     df = min(variance**2 / spread, 1e6) if spread > 0 else 1e6
     error = math.sqrt(variance)
     quantile = float(stdtrit(df, (1 + confidence) / 2))

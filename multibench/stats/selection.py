@@ -72,7 +72,7 @@ def _scores(scores: ArrayLike, ndim: int = 1) -> Array:
 def _best_weights(total: int, n: int) -> Array:
     """Chance that the i-th smallest of ``total`` is the best of a random subset of ``n``."""
     logs = [_log_choose(i, n - 1) - _log_choose(total, n) for i in range(total)]
-    return np.exp(np.array(logs))
+    return np.asarray(np.exp(np.array(logs)))
 
 
 def _log_choose(n: int, k: int) -> float:
@@ -91,9 +91,10 @@ def best_of_grid(
     """Expected best score of a search over settings, ``seeds_each`` runs of every setting.
 
     ``scores`` is ``(n_settings, n_seeds)``. Runs of one setting are exchangeable, settings are not: the
-    distribution of the maximum is the product over settings of ``C(k_s(x), seeds_each) / C(n_seeds, seeds_each)``, with
-    k_s(x) the runs of setting s at or below x. Runs of different settings are taken as independent. It depends on
-    the grid: another grid has another best. With ``seeds_each = n_seeds`` it is the best score seen, and has no interval.
+    distribution of the maximum is the product over settings of
+    ``C(k_s(x), seeds_each) / C(n_seeds, seeds_each)``, with k_s(x) the runs of setting s at or below x. Runs of
+    different settings are taken as independent. It depends on the grid: another grid has another best. With
+    ``seeds_each = n_seeds`` it is the best score seen, and has no interval.
     """
     values = _scores(scores, 2)
     n_seeds = values.shape[1]

@@ -39,9 +39,10 @@ def nested_scores(rng, s=6, f=3, x=150, drop=()):
 @pytest.mark.parametrize("drop", [(), (1, 2, 5, 9)])
 def test_nested_components_are_unbiased_and_their_intervals_cover(drop):
     rng = np.random.default_rng(0)
-    found = {name: [] for name in TRUE}
+    found: dict[str, list] = {name: [] for name in TRUE}
     for _ in range(150):
-        components = variance_components(*nested_scores(rng, drop=drop), "mean")
+        info, y, labels = nested_scores(rng, drop=drop)
+        components = variance_components(info, y, labels, "mean")
         for name, true in TRUE.items():
             part = components.parts[name]
             found[name].append((part.value / true, part.low <= true <= part.high))
@@ -73,9 +74,11 @@ def test_crossed_components_are_unbiased():
         "residual": (s, f, x),
     }
     info = {"seed": np.repeat(np.arange(s), f), "finetune_seed": np.tile(np.arange(f), s)}
-    found = {name: [] for name in true}
+    found: dict[str, list] = {name: [] for name in true}
     for _ in range(200):
-        y = sum(rng.normal(0, math.sqrt(true[name]), shape) for name, shape in shapes.items())
+        y = np.zeros((s, f, x))
+        for name, shape in shapes.items():
+            y += rng.normal(0, math.sqrt(true[name]), shape)
         components = variance_components(info, y.reshape(s * f, x), np.zeros(x), "mean", "crossed")
         for name in true:
             found[name].append(components.parts[name].value)
@@ -86,7 +89,8 @@ def test_crossed_components_are_unbiased():
 
 
 def test_variance_of_the_mean_is_what_the_parts_add_up_to():
-    components = variance_components(*nested_scores(np.random.default_rng(2)), "mean")
+    info, y, labels = nested_scores(np.random.default_rng(2))
+    components = variance_components(info, y, labels, "mean")
     part = {name: max(0.0, estimate.value) for name, estimate in components.parts.items()}
     expected = (
         part["pretraining"] / 6
@@ -110,8 +114,8 @@ def test_what_a_design_cannot_separate_is_unknown_with_a_reason():
     assert not math.isnan(one.parts["finetuning"].value)
     with pytest.raises(StatisticsError, match="give several runs"):
         variance_components({"seed": [0]}, y[:1], labels, "mean")
+    info, y, labels = nested_scores(rng, drop=(0,))
     with pytest.raises(StatisticsError, match="Complete the grid"):
-        info, y, labels = nested_scores(rng, drop=(0,))
         variance_components(info, y, labels, "mean", "crossed")
 
 
@@ -148,7 +152,7 @@ def test_power_holds_in_simulation(paired):
     }
     half = 1.0 if paired else math.sqrt(0.5)
     rejected = 0
-    n = 250
+    n = 120
     for _ in range(n):
         # All noise of a paired difference sits on one side; unpaired, each side has half.
         y = np.zeros((2, s, r, x))

@@ -17,7 +17,7 @@ from multibench.stats.crossed import crossed_interval
 
 def two_sides(seed=0, seeds=(6, 7), runs=2, n=83, sd=0.3, effect=0.0):
     rng = np.random.default_rng(seed)
-    info = {"seed": [], "intervention": []}
+    info: dict[str, list] = {"seed": [], "intervention": []}
     rows = []
     difficulty = rng.normal(0, 1, n)
     for side, count in enumerate(seeds):

@@ -11,7 +11,7 @@ from multibench.stats import TaskRuns, adjust, macro_score, max_t, multibootstra
 
 def runs(seed=0, groups=("a", "b", "c"), seeds=5, n=60, shift=0.0):
     rng = np.random.default_rng(seed)
-    info = {"seed": [], "group": []}
+    info: dict[str, list] = {"seed": [], "group": []}
     rows, difficulty = [], rng.normal(0, 1, n)
     for g, group in enumerate(groups):
         for s in range(seeds):
@@ -67,7 +67,7 @@ def test_max_t_keeps_the_family_wise_level_and_uses_correlation():
     assert min(family.adjusted) <= min(1.0, bonferroni)
 
 
-def tasks(seed=0, n_tasks=3, seeds=6, shared=0.3):
+def tasks(seed=0, n_tasks=3, seeds=6, shared=1.0):
     rng = np.random.default_rng(seed)
     quality = rng.normal(0, shared, seeds)
     made = []

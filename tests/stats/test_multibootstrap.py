@@ -21,7 +21,8 @@ N_EXAMPLES = 12
 
 def reference_inputs():
     j = np.arange(N_EXAMPLES)
-    rows, seeds, finetune, side = [], [], [], []
+    rows: list = []
+    seeds, finetune, side = list[int](), list[int](), list[bool]()
     for which, n_seeds in ((0, 4), (1, 5)):
         for s in range(n_seeds):
             for f in range(2):
@@ -36,7 +37,7 @@ def reference_inputs():
 
 def random_inputs(seed=0, seeds=(5, 4), runs=3, n=37):
     rng = np.random.default_rng(seed)
-    info = {"seed": [], "intervention": []}
+    info: dict[str, list] = {"seed": [], "intervention": []}
     scores = []
     difficulty = rng.normal(0, 1, n)
     for side, count in enumerate(seeds):
@@ -56,9 +57,7 @@ def reference(shared_dir):
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize(
-    ("index", "as_callable"), [*((i, False) for i in range(12)), (0, True), (8, True), (9, True)]
-)
+@pytest.mark.parametrize(("index", "as_callable"), [*((i, False) for i in range(12)), (0, True), (8, True)])
 @pytest.mark.filterwarnings("ignore::multibench.stats.CostWarning")
 def test_the_released_outputs_to_the_last_digits(reference, index, as_callable):
     expected = reference["results"][index]
