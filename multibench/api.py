@@ -33,7 +33,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _sources(suite: Suite, data: Path | None) -> DataSources:
-    return DataSources(data, frozenset(suite.accept_different_data))
+    return DataSources(data, suite.different_data_accepted)
 
 
 def plan(

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from multibench.checkpoints import Checkpoint, find, select
+from multibench.checkpoints import Checkpoint
 from multibench.checkpoints.folder import CheckpointFolder, open_folder
 from multibench.checkpoints.locate import fetch, find_local, local_checkpoint
 from multibench.errors import ResultsError, SchemaError, SuiteError, UnavailableError
@@ -108,14 +108,7 @@ def _resolve(selection: CheckpointSelection, root: Path | None) -> Iterable[Chec
                 selection.path, root, selection.family, selection.pretraining_seed, selection.step
             )
         ]
-    if selection.ids is not None:
-        return [find(name) for name in selection.ids]
-    return select(
-        selection.family,
-        pretraining_seeds=None if selection.pretraining_seeds == "all" else selection.pretraining_seeds,
-        steps="last" if selection.steps is None else selection.steps,
-        aliases=selection.include_aliases,
-    )
+    return selection.from_catalogue()
 
 
 def make_plan(

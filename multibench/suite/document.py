@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from multibench.errors import SuiteError
 __all__ = ["Document", "parse_override", "read_document"]
 
 _MAX_BYTES = 1_000_000
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 Path_ = tuple[str | int, ...]
 
 
@@ -23,10 +24,20 @@ class Document:
     path: Path
     data: dict[str, Any]
     lines: dict[Path_, int]
+    overrides: dict[Path_, str] = field(default_factory=dict)
+    """What ``--set`` put in the place of something in the file."""
+
+    def overridden(self, location: Path_, text: str) -> None:
+        """Remember that the override ``text`` replaced what the file had at ``location``."""
+        depth = len(location)
+        self.lines = {at: line for at, line in self.lines.items() if at[:depth] != location}
+        self.overrides[location] = text
 
     def where(self, location: Path_) -> str:
-        """``FILE, line N`` of the innermost part of ``location`` that the file has."""
+        """``FILE, line N`` of the innermost known part of ``location``, or the override that it came from."""
         for end in range(len(location), 0, -1):
+            if location[:end] in self.overrides:
+                return f"--set {self.overrides[location[:end]]}"
             if location[:end] in self.lines:
                 return f"{self.path}, line {self.lines[location[:end]]}"
         return str(self.path)
@@ -72,6 +83,8 @@ def _refuse_aliases(path: Path, text: str) -> None:
 
 def _construct(path: Path, node: yaml.Node, at: Path_, lines: dict[Path_, int]) -> Any:
     lines.setdefault(at, node.start_mark.line + 1)
+    if isinstance(node, yaml.CollectionNode) and node.tag not in _PLAIN_TAGS:
+        raise yaml.MarkedYAMLError(problem=f"the tag {node.tag} is not allowed", problem_mark=node.start_mark)
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:

@@ -2,19 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
-from multibench.errors import SuiteError
+from multibench.checkpoints import Checkpoint, find, select
+from multibench.errors import MultibenchError, SuiteError
 from multibench.recipes import RECIPES, SELECTION_RULES, Hyperparameters, Recipe
 from multibench.registry import near_matches
 from multibench.suite.document import Document, parse_override, read_document
 from multibench.tasks import Task, find_task
 
 __all__ = ["CheckpointSelection", "RecipeChoice", "Suite", "load_suite"]
+
+V = TypeVar("V")
+
+
+class _Misplaced(ValueError):
+    """Something wrong at ``location`` (keys and positions) below what is being validated."""
+
+    def __init__(self, message: str, *location: str | int) -> None:
+        super().__init__(message)
+        self.location = location
+
+
+def _known(look_up: Callable[[str], object]) -> AfterValidator:
+    """Check that a name exists, so that an unknown one is reported with its line."""
+
+    def check(name: str) -> str:
+        try:
+            look_up(name)
+        except MultibenchError as error:
+            raise ValueError(str(error)) from error
+        return name
+
+    return AfterValidator(check)
+
+
+TaskName = Annotated[str, _known(find_task)]
 
 
 def _expand_seeds(value: Any) -> Any:
@@ -76,13 +112,41 @@ class CheckpointSelection(_Model):
             raise ValueError(
                 "'pretraining_seed' and 'step' describe a 'path'; families take 'pretraining_seeds', 'steps'"
             )
+        if self.path is None:
+            try:
+                self.from_catalogue()
+            except MultibenchError as error:
+                raise _Misplaced(str(error), self._key_behind(str(error))) from error
         return self
+
+    def _key_behind(self, message: str) -> str:
+        """The key to look at after the catalogue has said ``message``."""
+        if self.ids is not None:
+            return "ids"
+        if "the pretraining seed" in message:
+            return "pretraining_seeds"
+        return "steps" if "the step" in message else "family"
+
+    def from_catalogue(self) -> Sequence[Checkpoint]:
+        """The checkpoints that ``ids`` or ``family`` select; a ``path`` is no matter of the catalogue.
+
+        Raises ``SuiteError`` for an empty selection, ``UnknownNameError`` for unknown names.
+        """
+        if self.ids is not None:
+            return [find(name) for name in self.ids]
+        assert self.family is not None
+        return select(
+            self.family,
+            pretraining_seeds=None if self.pretraining_seeds == "all" else self.pretraining_seeds,
+            steps="last" if self.steps is None else self.steps,
+            aliases=self.include_aliases,
+        )
 
 
 class RecipeChoice(_Model):
     """A recipe of the catalogue, with any hyperparameter replaced by a value or by a list of values."""
 
-    base: str = "modern_glue"
+    base: Annotated[str, _known(RECIPES.get)] = "modern_glue"
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Hyperparameters of single tasks, over the others."""
@@ -111,8 +175,10 @@ class Suite(_Model):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
     description: str = ""
     checkpoints: Annotated[list[CheckpointSelection], BeforeValidator(_as_list), Field(min_length=1)]
-    tasks: Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
-    evaluations: dict[str, list[str]] = Field(default_factory=dict)
+    tasks: Annotated[list[TaskName], BeforeValidator(_as_list), Field(min_length=1)]
+    evaluations: dict[str, Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
     """Task -> what its runs are scored on: ``split`` or ``task.split``; the task's own list if not given."""
     recipe: Annotated[RecipeChoice, BeforeValidator(_read_recipe)] = RecipeChoice()
     finetuning_seeds: SeedList = Field(default_factory=lambda: [0, 1, 2, 3, 4])
@@ -124,39 +190,79 @@ class Suite(_Model):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Suite:
-        self.base_recipe  # noqa: B018  (raises for an unknown name)
-        if self.recipe.selection is not None and self.recipe.selection not in SELECTION_RULES:
-            raise ValueError(
-                f"there is no selection rule '{self.recipe.selection}'; there are {', '.join(SELECTION_RULES)}"
+        rule = self.recipe.selection
+        if rule is not None and rule not in SELECTION_RULES:
+            raise _Misplaced(
+                f"there is no selection rule '{rule}'; there are {', '.join(SELECTION_RULES)}",
+                *("recipe", "selection"),
             )
-        for name in [*self.tasks, *self.accept_different_data]:
-            find_task(name)
-        unused = sorted(set(self.evaluations) - set(self.tasks))
-        if unused:
-            raise ValueError(f"'evaluations' speaks of {', '.join(unused)}, which 'tasks' does not list")
-        for name in self.tasks:
+        tasks: list[Task] = []
+        for i, name in enumerate(self.tasks):
             task = find_task(name)
+            if task.name in {other.name for other in tasks}:
+                raise _Misplaced(f"the task {task.name} is listed twice", "tasks", i)
             if "train" not in task.splits and not self.evaluate_only:
-                raise ValueError(f"the task {task.name} has no training data; list it under 'evaluations'")
-            for other, _ in self.evaluations_of(task):
-                other.class_map(task)  # raises if models of the one cannot be applied to the other
-        if len(set(self.tasks)) != len(self.tasks):
-            raise ValueError("a task is listed twice")
+                text = f"the task {task.name} has no training data; list it under 'evaluations'"
+                raise _Misplaced(text, "tasks", i)
+            tasks.append(task)
+        listed = [*self.tasks, *(task.name for task in tasks)]
+        for key in self.evaluations:
+            self._refuse_other_task(key, listed, "evaluations", key)
+        for key in self.recipe.tasks:
+            self._refuse_other_task(key, listed, "recipe", "tasks", key)
+        for task in tasks:
+            listed += self._check_evaluations(task)
+        for i, name in enumerate(self.accept_different_data):
+            self._refuse_other_task(name, listed, "accept_different_data", i)
         return self
 
+    def _check_evaluations(self, task: Task) -> list[str]:
+        """Names of the tasks that models of ``task`` are applied to, which must be such that they can be."""
+        key = next((key for key in self.names_of(task) if key in self.evaluations), task.name)
+        names = []
+        for i, target in enumerate(self.evaluations.get(key, task.evaluations)):
+            try:
+                other, _ = self.evaluation(task, target)
+                other.class_map(task)  # raises if models of the one cannot be applied to the other
+            except (MultibenchError, ValueError) as error:
+                raise _Misplaced(str(error), "evaluations", key, i) from error
+            names.append(other.name)
+        return names
+
+    def _refuse_other_task(self, name: str, known: list[str], *location: str | int) -> None:
+        if name not in known:
+            near = near_matches(name, known, limit=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(dict.fromkeys(known))}."
+            raise _Misplaced(f"'{name}' is no task of this suite; {hint}", *location)
+
     def evaluation(self, task: Task, target: str) -> tuple[Task, str]:
-        """``split`` or ``task.split`` as the task and split that are meant."""
+        """``split`` or ``task.split`` as the task and split that are meant. Raises ``SuiteError``."""
         name, dot, split = target.rpartition(".")
         other = find_task(name) if dot else task
         if split not in other.splits:
-            raise ValueError(
-                f"the task {other.name} has no split '{split}'; it has {', '.join(other.splits)}"
+            raise SuiteError(
+                f"The task {other.name} has no split '{split}'; it has {', '.join(other.splits)}."
             )
         return other, split
 
     def evaluations_of(self, task: Task) -> list[tuple[Task, str]]:
         """What runs of ``task`` are scored on, its own splits first in the order given."""
-        return [self.evaluation(task, target) for target in self.evaluations.get(task.name, task.evaluations)]
+        targets: Iterable[str] = self._for(task, self.evaluations) or task.evaluations
+        return [self.evaluation(task, target) for target in targets]
+
+    def names_of(self, task: Task) -> list[str]:
+        """What this suite may call ``task``: its name, and the path that ``tasks`` lists it by."""
+        return [task.name, *(name for name in self.tasks if find_task(name).name == task.name)]
+
+    def _for(self, task: Task, table: Mapping[str, V]) -> V | None:
+        """What ``table``, keyed by task, says about ``task``."""
+        return next((table[key] for key in self.names_of(task) if key in table), None)
+
+    @property
+    def different_data_accepted(self) -> frozenset[str]:
+        """Names of the tasks in ``accept_different_data``."""
+        named = {name: find_task(name).name for name in self.tasks}
+        return frozenset(named.get(name, name) for name in self.accept_different_data)
 
     @property
     def base_recipe(self) -> Recipe:
@@ -170,7 +276,7 @@ class Suite(_Model):
 
     def settings(self, task: Task) -> tuple[Hyperparameters, ...]:
         """The hyperparameter settings of ``task``: the recipe's grid with this suite's values put in."""
-        overrides = {**self.recipe.hyperparameters, **self.recipe.tasks.get(task.name, {})}
+        overrides = {**self.recipe.hyperparameters, **(self._for(task, self.recipe.tasks) or {})}
         return self.base_recipe.settings(task.name, overrides)
 
 
@@ -182,39 +288,54 @@ def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
         _apply(document, text)
     try:
         suite = Suite.model_validate(document.data)
-        for task in suite.tasks:
-            suite.settings(find_task(task))
     except ValidationError as error:
         raise SuiteError(_sentence(document, error)) from error
+    for name in suite.tasks:
+        task = find_task(name)
+        try:
+            suite.settings(task)
+        except MultibenchError as error:
+            where = document.where(_culprit(document, suite.names_of(task), str(error)))
+            raise SuiteError(f"{where}: {error}") from error
     return suite
+
+
+def _culprit(document: Document, names: Sequence[str], message: str) -> tuple[str | int, ...]:
+    """Where the suite gives the hyperparameter that ``message`` names to the task called ``names``."""
+    tables = [*(("recipe", "tasks", name) for name in names), ("recipe", "hyperparameters"), ("recipe",)]
+    for table in tables:
+        for at in (*document.overrides, *document.lines):
+            if at[:-1] == table and re.search(rf"\b{re.escape(str(at[-1]))}\b", message):
+                return at
+    return ("recipe",)
 
 
 def _apply(document: Document, text: str) -> None:
     keys, value = parse_override(text)
     target: Any = document.data
-    for i, key in enumerate(keys[:-1]):
+    location: tuple[str | int, ...] = ()
+    for i, key in enumerate(keys):
+        last = i == len(keys) - 1
+        at: str | int = key
         if isinstance(target, list):
             if not key.isdigit() or int(key) >= len(target):
                 raise SuiteError(
-                    f"--set {text}: '{'.'.join(keys[:i])}' is a list of {len(target)}; expected a position."
+                    f"--set {text}: '{'.'.join(keys[:i])}' is a list of {len(target)}; "
+                    f"expected a position from 0 to {len(target) - 1} instead of '{key}'."
                 )
-            target = target[int(key)]
-            continue
-        if key == "recipe" and isinstance(target.get(key), str):
+            at = int(key)
+        elif not isinstance(target, dict):
+            raise SuiteError(
+                f"--set {text}: '{'.'.join(keys[:i])}' holds a single value, so it has no '{key}'."
+            )
+        elif key == "recipe" and not last and isinstance(target.get(key), str):
             target[key] = {"base": target[key]}
-        target = target.setdefault(key, {})
-        if not isinstance(target, (dict, list)):
-            raise SuiteError(
-                f"--set {text}: '{'.'.join(keys[: i + 1])}' holds a single value, so it has no '{keys[i + 1]}'."
-            )
-    if isinstance(target, list):
-        if not keys[-1].isdigit() or int(keys[-1]) >= len(target):
-            raise SuiteError(
-                f"--set {text}: expected a position from 0 to {len(target) - 1} as the last key."
-            )
-        target[int(keys[-1])] = value
-    else:
-        target[keys[-1]] = value
+        location = (*location, at)
+        if last:
+            target[at] = value
+        else:
+            target = target[int(at)] if isinstance(target, list) else target.setdefault(at, {})
+    document.overridden(location, text)
 
 
 def _legal_keys(location: tuple[str | int, ...]) -> list[str]:
@@ -228,7 +349,8 @@ def _legal_keys(location: tuple[str | int, ...]) -> list[str]:
 
 def _sentence(document: Document, error: ValidationError) -> str:
     first = error.errors()[0]
-    location = tuple(first["loc"])
+    cause = first.get("ctx", {}).get("error")
+    location = (*first["loc"], *(cause.location if isinstance(cause, _Misplaced) else ()))
     where = document.where(location)
     key = str(location[-1]) if location else ""
     if first["type"] == "extra_forbidden":
@@ -239,9 +361,11 @@ def _sentence(document: Document, error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{where}: the suite lacks '{key}'."
     message = first["msg"].removeprefix("Value error, ")
+    if message.endswith((".", "?")):  # a sentence of its own
+        return f"{where}: {message}"
     name = ".".join(str(part) for part in location if not str(part).startswith(("list[", "literal[")))
-    sentence = f"{name + ': ' if name else ''}{message[:1].lower()}{message[1:]}"
-    return f"{where}: {sentence} (given: {_shown(first['input'])})."
+    given = "" if isinstance(cause, _Misplaced) else f" (given: {_shown(first['input'])})"
+    return f"{where}: {name + ': ' if name else ''}{message[:1].lower() + message[1:]}{given}."
 
 
 def _shown(value: Any) -> str:
