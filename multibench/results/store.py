@@ -1,7 +1,7 @@
 """Run folders: written whole or not at all, read with their checksums.
 
 ``ROOT/<suite>/runs/<run id>/`` holds ``predictions/<task>.<split>.parquet``, ``history.json`` and,
-written last, ``run.json`` with the checksums of the others. A run is first made under ``tmp/`` and
+written last, ``run.json`` with the checksums of the others and its own. A run is first made under ``tmp/`` and
 then renamed. A run that does not match its checksums is moved to ``damaged/`` and counts as missing.
 """
 
@@ -106,6 +106,12 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _manifest_checksum(manifest: dict[str, Any]) -> str:
+    """SHA-256 of a manifest's content but for this checksum itself, as it is when read back."""
+    content = json.loads(json.dumps({k: v for k, v in manifest.items() if k != "checksum"}))
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -152,6 +158,7 @@ class RunStore:
                 files = sorted(path for path in temporary.rglob("*") if path.is_file())
                 checksums = {path.relative_to(temporary).as_posix(): _sha256(path) for path in files}
                 manifest = {"schema": SCHEMA_VERSION, "run_id": run_id, **record, "checksums": checksums}
+                manifest["checksum"] = _manifest_checksum(manifest)
                 (temporary / "run.json").write_text(json.dumps(manifest, indent=1), "utf-8")
                 for path in [*files, temporary / "run.json", temporary / "predictions", temporary]:
                     _sync(path)
@@ -193,6 +200,8 @@ class RunStore:
                 f"{path} has results schema {version!r}; this multibench reads version {SCHEMA_VERSION}. "
                 "Read it with the version that wrote it (run.json names it), or use another --results folder."
             )
+        if manifest.get("checksum") != _manifest_checksum(manifest):
+            raise ResultsError(f"{path} does not match its own checksum.")
         return manifest
 
     def damage(self, run_id: str) -> str | None:
