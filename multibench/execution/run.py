@@ -17,13 +17,17 @@ from multibench.checkpoints.folder import CheckpointFolder
 from multibench.checkpoints.load import Dropout, Head, initialise_head, load_model
 from multibench.errors import CheckpointError
 from multibench.metrics import METRICS
+from multibench.metrics.squad import answer_outputs, refused
 from multibench.planning import PlannedRun
+from multibench.recipes import Hyperparameters
 from multibench.results import provenance
 from multibench.results.store import Predictions, RunStore, writing
 from multibench.tasks import DataSources, Examples, Task, load_split
 from multibench.tasks.encode import Encoded, encode
+from multibench.tasks.spans import EncodedSpans, encode_windows
 from multibench.training.loop import TrainingRecord, train
-from multibench.training.predict import collapse_evidence, predict
+from multibench.training.predict import collapse_evidence, predict, predict_spans
+from multibench.training.spans import best_answers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,6 +45,7 @@ class Workshop:
     device: torch.device
     _examples: dict[tuple[str, str], Examples] = field(default_factory=dict)
     _encoded: dict[tuple[str, str, str, int], Encoded] = field(default_factory=dict)
+    _windows: dict[tuple[str, str, str, int, int, int], EncodedSpans] = field(default_factory=dict)
 
     def examples(self, task: Task, split: str) -> Examples:
         """A split, loaded once."""
@@ -56,6 +61,17 @@ class Workshop:
             tokenizer = folder.vocabulary.tokenizer()
             self._encoded[key] = encode(self.examples(task, split), tokenizer, max_length)
         return self._encoded[key]
+
+    def windows(
+        self, folder: CheckpointFolder, task: Task, split: str, settings: Hyperparameters
+    ) -> EncodedSpans:
+        """The windows of a span task's split under a vocabulary, made once for all checkpoints that share it."""
+        cut = (settings.max_length, settings.doc_stride, settings.max_question_length)
+        key = (folder.vocabulary.digest, task.name, split, *cut)
+        if key not in self._windows:
+            tokenizer = folder.vocabulary.tokenizer()
+            self._windows[key] = encode_windows(self.examples(task, split), tokenizer, *cut)
+        return self._windows[key]
 
 
 @dataclass(frozen=True)
@@ -92,8 +108,9 @@ def execute(
     if training is None or training.divergence is None:
         for task, split in run.evaluations:
             name = f"{task.name}.{split}"
-            predictions[name], evaluations[name] = _evaluate(model, run, workshop, task, split)
-            collapse = collapse_evidence(task, predictions[name].outputs)
+            evaluate = _evaluate_spans if task.kind == "span" else _evaluate
+            predictions[name], collapse = evaluate(model, run, workshop, task, split)
+            evaluations[name] = _scored(task, workshop.examples(task, split), predictions[name].outputs)
             if collapse:
                 evidence.append(f"{name}: {collapse}")
     status, reason = "finished", None
@@ -189,15 +206,22 @@ def _train(
     assert run.identity is not None
     assert run.identity.seeds is not None
     examples = workshop.examples(run.task, "train")
-    assert examples.labels is not None
-    encoded = workshop.encoded(run.folder, run.task, "train", run.settings.max_length)
+    encoded: Encoded
+    labels: NDArray[np.int64] | NDArray[np.float64] | None
+    if run.task.kind == "span":
+        encoded = windows = workshop.windows(run.folder, run.task, "train", run.settings)
+        labels = windows.targets
+    else:
+        encoded = workshop.encoded(run.folder, run.task, "train", run.settings.max_length)
+        labels = examples.labels
+    assert labels is not None
     clock = time.perf_counter()
 
     def on_step(step: int, steps: int, loss: float) -> None:
         speed = step * run.settings.batch_size / (time.perf_counter() - clock)
         progress.step(step, steps, loss, speed)
 
-    return train(model, encoded, examples.labels, run.settings, run.identity.seeds, on_step)
+    return train(model, encoded, labels, run.settings, run.identity.seeds, on_step)
 
 
 def _own_head_order(run: PlannedRun) -> list[int] | None:
@@ -217,7 +241,8 @@ def _own_head_order(run: PlannedRun) -> list[int] | None:
 
 def _evaluate(
     model: PreTrainedModel, run: PlannedRun, workshop: Workshop, task: Task, split: str
-) -> tuple[Predictions, dict[str, Any]]:
+) -> tuple[Predictions, str | None]:
+    """Predictions of classes or scores, and evidence that they are constant."""
     assert run.folder is not None
     examples = workshop.examples(task, split)
     encoded = workshop.encoded(run.folder, task, split, run.settings.max_length)
@@ -226,12 +251,40 @@ def _evaluate(
     if order is not None:
         outputs = np.ascontiguousarray(outputs[:, order])
     outputs = in_classes_of(task, run.task, outputs)
+    return Predictions(examples.ids, outputs, examples.labels), collapse_evidence(task, outputs)
+
+
+def _evaluate_spans(
+    model: PreTrainedModel, run: PlannedRun, workshop: Workshop, task: Task, split: str
+) -> tuple[Predictions, str | None]:
+    """Predictions of answers, and evidence that they are all the same."""
+    assert run.folder is not None
+    task.class_map(run.task)  # refuses models of other kinds
+    settings = run.settings
+    examples = workshop.examples(task, split)
+    windows = workshop.windows(run.folder, task, split, settings)
+    scores = predict_spans(model, windows, settings.precision)
+    best = best_answers(windows, scores, examples.texts[1], settings.n_best, settings.max_answer_length)
+    threshold = settings.null_threshold if task.unanswerable else None
+    gold = None
+    if examples.answers is not None:
+        gold = [[answer.text for answer in each] for each in examples.answers]
+    outputs = answer_outputs(best.texts, best.null_odds, gold, threshold)
+    answers = np.array(best.texts, dtype=object)
+    if threshold is not None:
+        answers[refused(best.null_odds, threshold)] = ""
+    evidence = collapse_evidence(task, outputs, answers.tolist())
+    return Predictions(examples.ids, outputs, examples.labels, best.texts), evidence
+
+
+def _scored(task: Task, examples: Examples, outputs: NDArray[np.float32]) -> dict[str, Any]:
+    """What ``run.json`` says of an evaluation."""
     metrics = {}
     if examples.labels is not None:
         for name in task.metrics:
             value = METRICS.get(name).score(examples.labels, outputs)
             metrics[name] = value if math.isfinite(value) else None
-    summary = {
+    return {
         "metrics": metrics,
         "headline": task.headline,
         "examples": len(examples),
@@ -239,7 +292,6 @@ def _evaluate(
         "as_released": examples.as_released,
         "origin": Path(examples.origin).name if Path(examples.origin).is_absolute() else examples.origin,
     }
-    return Predictions(examples.ids, outputs, examples.labels), summary
 
 
 def in_classes_of(task: Task, trained: Task, outputs: NDArray[np.float32]) -> NDArray[np.float32]:

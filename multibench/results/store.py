@@ -33,13 +33,16 @@ SCHEMA_VERSION = 1
 class Predictions:
     """What a model said about each example of one split.
 
-    ``outputs`` float32 ``(n, outputs)``: class scores in the task's label order, or one score.
-    ``labels`` int64 or float64 ``(n,)``, None where the split has none.
+    ``outputs`` float32 ``(n, outputs)``: class scores in the task's label order, one score, or for spans
+    the columns of ``multibench.metrics.squad.ANSWER_OUTPUTS``. ``labels`` int64 or float64 ``(n,)``, None
+    where the split has none. ``texts``, for spans only, are the best non-null answers ``(n,)``: with
+    the null odds in ``outputs`` they give the answers under any threshold.
     """
 
     ids: tuple[str, ...]
     outputs: NDArray[np.float32]
     labels: NDArray[Any] | None
+    texts: tuple[str, ...] | None = None
 
 
 @contextlib.contextmanager
@@ -73,6 +76,8 @@ def _write_predictions(path: Path, predictions: Predictions) -> None:
     names = [f"output_{k}" for k in range(predictions.outputs.shape[1])]
     for k, name in enumerate(names):
         columns[name] = pa.array(np.ascontiguousarray(predictions.outputs[:, k]))
+    if predictions.texts is not None:
+        columns["text"] = pa.array(predictions.texts, pa.string())
     pq.write_table(
         pa.table(columns),
         path,
@@ -96,6 +101,7 @@ def read_predictions(path: Path) -> Predictions:
             ids=tuple(table["id"].to_pylist()),
             outputs=outputs,
             labels=table["label"].to_numpy() if "label" in table.column_names else None,
+            texts=tuple(table["text"].to_pylist()) if "text" in table.column_names else None,
         )
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise ResultsError(f"{path} cannot be read as predictions: {str(error).splitlines()[0]}") from error

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,14 @@ from numpy.typing import NDArray
 from multibench.errors import DataError
 from multibench.tasks.task import SplitFacts, Task
 
-__all__ = ["Examples", "check_against_facts"]
+__all__ = ["Answer", "Examples", "check_against_facts"]
+
+
+class Answer(NamedTuple):
+    """A gold answer: its text, and the character of the context at which it starts."""
+
+    text: str
+    start: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +29,10 @@ class Examples:
     """The examples of one split, in the order of the release.
 
     ``texts[k][i]`` is input k of example i; ``labels`` is int64 class numbers ``(n,)``, float64
-    scores ``(n,)``, or None where the split has no labels. ``as_released`` is False if the size or
-    the label distribution differs from the task's facts.
+    scores ``(n,)``, or None where the split has no labels. Span tasks have questions and contexts as
+    inputs, ``answers[i]`` with all gold answers of example i (none: it cannot be answered), and as
+    labels 1 for answerable and 0. ``as_released`` is False if the size or the label distribution
+    differs from the task's facts.
     """
 
     task: str
@@ -32,25 +42,35 @@ class Examples:
     labels: NDArray[np.int64] | NDArray[np.float64] | None
     origin: str
     as_released: bool = True
+    answers: tuple[tuple[Answer, ...], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over ids, texts and labels in order: equal examples, equal fingerprint."""
+        """SHA-256 over ids, texts, labels and answers in order: equal examples, equal fingerprint."""
         digest = hashlib.sha256()
+
+        def add(value: str) -> None:
+            encoded = value.encode("utf-8", "surrogatepass")
+            digest.update(f"{len(encoded)}:".encode())
+            digest.update(encoded)
+
         for column in (self.ids, *self.texts):
             digest.update(f"column {len(column)}\n".encode())
             for value in column:
-                encoded = value.encode("utf-8", "surrogatepass")
-                digest.update(f"{len(encoded)}:".encode())
-                digest.update(encoded)
+                add(value)
         if self.labels is None:
             digest.update(b"unlabelled")
         else:
             digest.update(f"labels {self.labels.dtype.kind}\n".encode())
             digest.update(self.labels.astype("<i8" if self.labels.dtype.kind == "i" else "<f8").tobytes())
+        for answers in self.answers or ():
+            digest.update(f"answers {len(answers)}\n".encode())
+            for answer in answers:
+                digest.update(f"{answer.start} ".encode())
+                add(answer.text)
         return digest.hexdigest()
 
 
@@ -61,7 +81,7 @@ def _difference(task: Task, facts: SplitFacts, examples: Examples) -> str | None
         return "no labels" if facts.labelled else None
     if facts.histogram is not None:
         counts = Counter(examples.labels.tolist())
-        found = {name: counts.get(code, 0) for code, name in enumerate(task.labels)}
+        found = {name: counts.get(code, 0) for code, name in enumerate(task.label_names)}
         if found != facts.histogram:
             return f"label counts {found} instead of {facts.histogram}"
     if facts.mean_score is not None:
@@ -87,12 +107,4 @@ def check_against_facts(task: Task, examples: Examples, accept_different: bool) 
             f"data. If that is meant, add '{task.name}' to 'accept_different_data' in the suite; every number "
             "from it will be marked."
         )
-    return Examples(
-        task=examples.task,
-        split=examples.split,
-        ids=examples.ids,
-        texts=examples.texts,
-        labels=examples.labels,
-        origin=examples.origin,
-        as_released=False,
-    )
+    return replace(examples, as_released=False)

@@ -14,7 +14,7 @@ from multibench.tasks.data import Examples
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Encoded", "encode"]
+__all__ = ["Encoded", "encode", "refuse_unknown"]
 
 _CHUNK = 8192
 _MAX_UNKNOWN_SHARE = 0.5
@@ -77,10 +77,15 @@ def encode(examples: Examples, tokenizer: Tokenizer, max_length: int) -> Encoded
     starts = np.zeros(len(pieces) + 1, dtype=np.int64)
     np.cumsum([len(ids) for ids in pieces], out=starts[1:])
     ordinary = len(tokens) - (2 if len(examples.texts) == 1 else 3) * len(pieces)
-    share = float(np.count_nonzero(tokens == unknown)) / max(1, ordinary)
+    refuse_unknown(int(np.count_nonzero(tokens == unknown)), ordinary, examples)
+    return Encoded(tokens, starts, np.asarray(second, dtype=np.int32), pad)
+
+
+def refuse_unknown(unknown: int, wordpieces: int, examples: Examples) -> None:
+    """Raise ``CheckpointError`` if more than half of ``wordpieces`` are ``unknown`` to the vocabulary."""
+    share = unknown / max(1, wordpieces)
     if share > _MAX_UNKNOWN_SHARE:
         raise CheckpointError(
             f"The vocabulary turns {share:.0%} of {examples.task}.{examples.split} into [UNK]. "
             "It does not belong to these texts, or is not the model's own."
         )
-    return Encoded(tokens, starts, np.asarray(second, dtype=np.int32), pad)

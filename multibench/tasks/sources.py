@@ -1,7 +1,7 @@
 """Where examples come from: official files in a folder, a built-in generator, or the Hub.
 
-All give the same examples in the same order with the same ids (row numbers), so a fingerprint does
-not tell where they came from.
+All give the same examples in the same order with the same ids (row numbers; SQuAD's own ids for span
+tasks), so a fingerprint does not tell where they came from.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from multibench import network
 from multibench.errors import DataError, UnavailableError
 from multibench.tasks.data import Examples, check_against_facts
+from multibench.tasks.squad import read_squad, span_examples
 from multibench.tasks.task import Task
 from multibench.tasks.tsv import read_official
 
@@ -36,21 +37,27 @@ class DataSources:
     accept_different: frozenset[str] = field(default_factory=frozenset)
 
 
+def _official_path(task: Task, split: str, root: Path) -> Path:
+    """Where the official file belongs below ``root``: GLUE's tasks share a folder ``glue``."""
+    assert task.official is not None
+    parts = ["glue"] if task.official.format == "tsv" else []
+    return root.joinpath(*parts, task.official.folder, task.official.splits[split].file)
+
+
 def _official_file(task: Task, split: str, root: Path) -> Path | None:
     if task.official is None or split not in task.official.splits:
         return None
     folder, file = task.official.folder, task.official.splits[split].file
-    candidates = [root / "glue" / folder / file, root / folder / file]
+    candidates = [_official_path(task, split, root), root / folder / file]
     if root.name == folder:
         candidates.append(root / file)
     return next((path for path in candidates if path.is_file()), None)
 
 
 def _where_to_put_it(task: Task, split: str, sources: DataSources) -> str:
-    if task.official is None:
-        return f"The task {task.name} has no official file layout."
-    root = sources.root or Path("DATA")
-    path = root / "glue" / task.official.folder / task.official.splits[split].file
+    if task.official is None or split not in task.official.splits:
+        return f"The task {task.name} has no official file layout for it."
+    path = _official_path(task, split, sources.root or Path("DATA"))
     option = "" if sources.root else " and give --data DATA"
     return f"Put the official file at {path}{option}."
 
@@ -75,6 +82,8 @@ def _load(task: Task, split: str, sources: DataSources) -> Examples:
         path = _official_file(task, split, sources.root)
         if path is not None:
             assert task.official is not None
+            if task.official.format == "squad":
+                return read_squad(task, split, path)
             return read_official(task, split, task.official.splits[split], path)
     if task.builtin is not None:
         rows = import_module(task.builtin.module).split(task.name, split)
@@ -111,7 +120,8 @@ def _from_hub(task: Task, split: str, sources: DataSources) -> Examples:
             f"failed to load: {why}" if reachable else "is not on this machine and the Hub cannot be reached"
         )
         raise UnavailableError(f"{task.name}.{split}: the Hub data set {name} {what}. {hint}") from error
-    wanted = [*(task.hub.inputs or task.inputs), task.hub.label]
+    has_ids = task.kind == "span" and "id" in table.column_names
+    wanted = [*(task.hub.inputs or task.inputs), task.hub.label, *(["id"] if has_ids else [])]
     missing = [column for column in wanted if column not in table.column_names]
     if missing:
         raise DataError(f"The Hub data set {name} has no column {missing}; it has {table.column_names}.")
@@ -121,7 +131,7 @@ def _from_hub(task: Task, split: str, sources: DataSources) -> Examples:
         split,
         inputs=[columns[column] for column in task.hub.inputs or task.inputs],
         labels=columns[task.hub.label],
-        ids=[str(i) for i in range(len(table))],
+        ids=columns["id"] if has_ids else [str(i) for i in range(len(table))],
         origin=f"the Hub data set {name}",
     )
 
@@ -141,6 +151,8 @@ def _datasets_loader() -> Callable[..., Any]:
 def _from_columns(
     task: Task, split: str, inputs: list[list[Any]], labels: list[Any], ids: list[str], origin: str
 ) -> Examples:
+    if task.kind == "span":
+        return span_examples(task, split, ids, inputs[0], inputs[1], labels, origin)
     for name, column in zip(task.inputs, inputs, strict=True):
         for i, value in enumerate(column):
             if not isinstance(value, str):

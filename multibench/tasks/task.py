@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -13,6 +13,9 @@ from multibench.errors import DataError
 from multibench.registry import Registry
 
 __all__ = ["TASKS", "HubLayout", "OfficialLayout", "OfficialSplit", "SplitFacts", "Task", "find_task"]
+
+# Names of tasks and splits become file names, and `task.split` must come apart again.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
 Kind = Literal["classification", "regression", "span"]
 
@@ -26,7 +29,7 @@ class SplitFacts(_Facts):
 
     rows: int
     histogram: dict[str, int] | None = None
-    """Label name -> count, for classification."""
+    """Label name -> count, for classification; ``answerable`` and ``unanswerable`` for spans."""
     mean_score: float | None = None
     """Mean gold score to four decimals, for regression."""
     labelled: bool = True
@@ -44,19 +47,28 @@ class OfficialSplit(_Facts):
     """Where one split is in the original release, and in which columns."""
 
     file: str
-    inputs: tuple[str | int, ...]
-    """A column's name, or its position from 0 where the file has no header."""
+    inputs: tuple[str | int, ...] = ()
+    """A column's name, or its position from 0 where the file has no header; none for ``squad``."""
     label: str | int | None = None
     header: bool = True
 
 
 class OfficialLayout(_Facts):
-    """The original release: tab-separated files without quoting."""
+    """The original release: tab-separated files without quoting (``tsv``), or SQuAD's JSON (``squad``)."""
 
+    format: Literal["tsv", "squad"] = "tsv"
     folder: str
     label_codes: tuple[str, ...] | None = None
     """How the files write class 0, 1, ...; the label names themselves if not given."""
     splits: dict[str, OfficialSplit]
+
+    @model_validator(mode="after")
+    def _columns_are_named(self) -> OfficialLayout:
+        for name, split in self.splits.items():
+            if (self.format == "tsv") != bool(split.inputs):
+                expected = "needs 'inputs', its columns" if self.format == "tsv" else "has no columns to name"
+                raise ValueError(f"the split {name} of a layout '{self.format}' {expected}")
+        return self
 
 
 class HubLayout(_Facts):
@@ -81,9 +93,12 @@ class BuiltinLayout(_Facts):
 
 
 class Task(_Facts):
-    """One task. ``labels[i]`` names class i; regression and span tasks have none."""
+    """One task. ``labels[i]`` names class i; regression and span tasks have none.
 
-    name: str
+    The inputs of a span task are the question and the context, in this order.
+    """
+
+    name: str = Field(pattern=NAME)
     version: int
     title: str
     description: str
@@ -91,6 +106,8 @@ class Task(_Facts):
     inputs: tuple[str, ...]
     labels: tuple[str, ...] = ()
     score_range: tuple[float, float] | None = None
+    unanswerable: bool = False
+    """For spans: whether some questions have no answer, as in SQuAD v2.0."""
     metrics: tuple[str, ...]
     headline: str
     evaluations: tuple[str, ...]
@@ -101,7 +118,7 @@ class Task(_Facts):
     """Mean length of a training example in uncased WordPieces; for estimates of cost only."""
     licence: str
     source: str
-    splits: dict[str, SplitFacts]
+    splits: dict[Annotated[str, Field(pattern=NAME)], SplitFacts]
     official: OfficialLayout | None = None
     hub: HubLayout | None = None
     builtin: BuiltinLayout | None = None
@@ -112,6 +129,12 @@ class Task(_Facts):
             raise ValueError(f"the headline metric {self.headline} is not among {list(self.metrics)}")
         if (self.kind == "classification") != bool(self.labels):
             raise ValueError("a classification task has labels, and no other task has")
+        if self.kind == "span" and len(self.inputs) != 2:
+            raise ValueError(f"the inputs of a span task are question and context, not {list(self.inputs)}")
+        if self.unanswerable and self.kind != "span":
+            raise ValueError("'unanswerable' is for span tasks only")
+        if self.official is not None and (self.official.format == "squad") != (self.kind == "span"):
+            raise ValueError(f"a {self.kind} task cannot have the official format '{self.official.format}'")
         if self.merges is not None and set(self.merges) != set(self.labels):
             raise ValueError(f"'merges' speaks of {sorted(self.merges)}, the labels are {list(self.labels)}")
         missing = set(self.evaluations) - set(self.splits)
@@ -123,6 +146,11 @@ class Task(_Facts):
     def outputs(self) -> int:
         """Width of the model's head: classes, 1 for regression, 2 for spans."""
         return {"classification": len(self.labels), "regression": 1, "span": 2}[self.kind]
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What label 0, 1, ... of an example means: the classes, or whether a question has an answer."""
+        return ("unanswerable", "answerable") if self.kind == "span" else self.labels
 
     def class_map(self, trained: Task) -> list[list[int]] | None:
         """For each of this task's classes, the outputs of a model of ``trained`` that count as it.

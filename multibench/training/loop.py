@@ -16,6 +16,7 @@ from multibench.seeds import Seeds
 from multibench.tasks.encode import Encoded
 from multibench.training.batching import micro_batches, step_rows, steps_in_total
 from multibench.training.optimizer import build_optimizer, learning_rate_at
+from multibench.training.spans import per_window_loss
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -150,10 +151,12 @@ def train(
 ) -> TrainingRecord:
     """Fine-tune ``model`` in place and return what happened.
 
-    Each step's loss is the mean over its examples, however the step is cut into micro-batches:
-    gradients of the parts are weighted and summed, so only rounding (and, with dropout, which mask
-    falls on which example) depends on the cut. ``on_step(step, steps, loss)`` is called as losses
-    become known. ``max_steps`` ends early, on the schedule of the full training.
+    ``labels`` is ``(n,)``, or for a span head ``(n, 2)``, the positions of start and end in the windows
+    that ``encoded`` then holds; windows, not questions, make up batches and epochs, as in the published
+    recipes. Each step's loss is the mean over its sequences, however the step is cut into
+    micro-batches: gradients of the parts are weighted and summed, so only rounding (and, with dropout,
+    which mask falls on which example) depends on the cut. ``on_step(step, steps, loss)`` is called as
+    losses become known. ``max_steps`` ends early, on the schedule of the full training.
     """
     device = model.device
     kind = "cuda" if device.type == "cuda" else "cpu"
@@ -190,8 +193,13 @@ def train(
             embeddings.begin(encoded, rows)
             for part in micro_batches(rows, lengths[rows], overhead):
                 with torch.autocast(kind, torch.bfloat16, enabled=settings.precision == "bf16"):
-                    logits = logits_of(model, encoded, part, embeddings)
-                loss = per_example_loss(logits, target[torch.from_numpy(part).to(device)]).sum() / len(rows)
+                    output = forward(model, encoded, part, embeddings)
+                wanted = target[torch.from_numpy(part).to(device)]
+                if wanted.ndim == 2:
+                    each = per_window_loss(output.start_logits, output.end_logits, wanted, lengths[part])
+                else:
+                    each = per_example_loss(output.logits, wanted)
+                loss = each.sum() / len(rows)
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.detach()
                 computed += len(part) * int(lengths[part].max())

@@ -13,7 +13,16 @@ from multibench.metrics import METRICS
 
 
 def test_the_registry_names_what_it_has():
-    assert METRICS.names() == ["accuracy", "f1", "mcc", "mean", "pearson", "spearman"]
+    assert METRICS.names() == [
+        "accuracy",
+        "answer_f1",
+        "exact_match",
+        "f1",
+        "mcc",
+        "mean",
+        "pearson",
+        "spearman",
+    ]
     for metric in METRICS:
         assert metric.title
         assert METRICS.get(metric.name) is metric

@@ -1,0 +1,143 @@
+"""Exact match and F1 of extractive answers, as the official SQuAD scripts define them.
+
+Source: the evaluation scripts v1.1 and v2.0 of https://rajpurkar.github.io/SQuAD-explorer/. The two
+differ where a text is nothing but articles and punctuation (or empty): see ``answer_f1``. Both take
+the maximum over the gold answers, each score by itself.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from multibench.errors import StatisticsError
+from multibench.metrics.base import Metric
+from multibench.metrics.means import Mean, PreparedMean
+
+__all__ = [
+    "ANSWER_OUTPUTS",
+    "AnswerF1",
+    "ExactMatch",
+    "answer_f1",
+    "answer_outputs",
+    "exact_match",
+    "normalise_answer",
+    "refused",
+]
+
+ANSWER_OUTPUTS = ("exact", "f1", "exact_if_answered", "f1_if_answered", "null_odds")
+"""What is stored of each prediction of a span task, in this order."""
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+@lru_cache(maxsize=1 << 17)  # every run of a suite is scored on the same gold texts
+def normalise_answer(text: str) -> str:
+    """Lower case, then without ASCII punctuation, then without English articles, single blanks between words."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def _gold_texts(gold: Sequence[str], unanswerable: bool) -> Sequence[str]:
+    """In v2.0 gold answers that normalise to nothing do not count, and "" is the answer if none is left."""
+    return [text for text in gold if normalise_answer(text)] or [""] if unanswerable else gold
+
+
+def exact_match(prediction: str, gold: Sequence[str], unanswerable: bool) -> float:
+    """1 if ``prediction`` equals one of the ``gold`` texts after normalisation, else 0.
+
+    ``unanswerable`` says whether the task has questions without answer, and so which script's rule holds.
+    """
+    given = normalise_answer(prediction)
+    return float(any(given == normalise_answer(text) for text in _gold_texts(gold, unanswerable)))
+
+
+def answer_f1(prediction: str, gold: Sequence[str], unanswerable: bool) -> float:
+    """The best F1 of shared words, counted with multiplicity, over the ``gold`` texts.
+
+    ``2 * shared / (words predicted + words of gold)``. Where either side has no words, the script of
+    v2.0 (``unanswerable``) gives 1 if both have none, and that of v1.1 gives 0.
+    """
+    given = Counter(normalise_answer(prediction).split())
+    best = 0.0
+    for text in _gold_texts(gold, unanswerable):
+        wanted = Counter(normalise_answer(text).split())
+        if not given or not wanted:
+            score = float(unanswerable and not given and not wanted)
+        else:
+            score = 2 * (given & wanted).total() / (given.total() + wanted.total())
+        best = max(best, score)
+    return best
+
+
+def refused(null_odds: ArrayLike, threshold: float) -> NDArray[np.bool_]:
+    """Which questions count as unanswerable: the null score exceeds the best answer's by more than this."""
+    return np.asarray(np.asarray(null_odds, dtype=np.float32).astype(np.float64) > threshold)
+
+
+def answer_outputs(
+    texts: Sequence[str],
+    null_odds: ArrayLike,
+    gold: Sequence[Sequence[str]] | None,
+    threshold: float | None,
+) -> NDArray[np.float32]:
+    """The columns ``ANSWER_OUTPUTS`` for predictions of a split, float32 ``(n, 5)``.
+
+    ``texts`` are the best non-null answers, ``null_odds`` ``(n,)`` the null score minus theirs, and
+    ``gold[i]`` all gold texts of question i. Where ``refused(null_odds, threshold)`` the scores are those
+    of the answer ""; a ``threshold`` of None is for tasks whose questions all have an answer.
+    Without ``gold`` all scores are NaN.
+    """
+    odds = np.asarray(null_odds, dtype=np.float32)
+    outputs = np.full((len(texts), len(ANSWER_OUTPUTS)), np.nan, dtype=np.float32)
+    outputs[:, 4] = odds
+    if gold is None:
+        return outputs
+    unanswerable = threshold is not None
+    for i, (text, wanted) in enumerate(zip(texts, gold, strict=True)):
+        outputs[i, 2:4] = exact_match(text, wanted, unanswerable), answer_f1(text, wanted, unanswerable)
+    outputs[:, :2] = outputs[:, 2:4]
+    if threshold is not None:
+        for i in np.flatnonzero(refused(odds, threshold)).tolist():
+            outputs[i, :2] = exact_match("", gold[i], True), answer_f1("", gold[i], True)
+    return outputs
+
+
+class _AnswerScore(Metric):
+    """The mean of one of the columns ``ANSWER_OUTPUTS``; labels are not looked at, only their number."""
+
+    column: int
+
+    def prepare(self, labels: ArrayLike, outputs: ArrayLike) -> PreparedMean:
+        """See ``Metric.prepare``; outputs ``(n_runs, n_examples, 5)``, or that column alone without the last axis."""
+        given = np.asarray(outputs)
+        if given.ndim == 3:
+            if given.shape[2] != len(ANSWER_OUTPUTS):
+                raise StatisticsError(
+                    f"Outputs for {self.name} have {given.shape[2]} values an example; expected "
+                    f"{', '.join(ANSWER_OUTPUTS)}."
+                )
+            given = given[:, :, self.column]
+        return Mean().prepare(labels, given)
+
+
+class ExactMatch(_AnswerScore):
+    """Share of questions whose answer equals a gold answer after normalisation."""
+
+    name = "exact_match"
+    title = "Exact match"
+    column = 0
+
+
+class AnswerF1(_AnswerScore):
+    """Mean F1 of the words shared with the nearest gold answer."""
+
+    name = "answer_f1"
+    title = "F1 of answers"
+    column = 1
