@@ -30,7 +30,8 @@ class Chosen:
     task: str
     runs: tuple[StoredRun, ...]
     varied: dict[str, Any]
-    """The hyperparameters that differ between the settings that there were, with this setting's values."""
+    """The hyperparameters that differ between the settings that there were, with these runs' values; one
+    that differs among these runs is left out."""
     selection: str
     """For a person: the rule, the split it looked at and how many settings or runs there were."""
     estimand: str = "mean"
@@ -69,10 +70,14 @@ def _apply(
         return Chosen(group, task, runs, {name: runs[0].fields[name] for name in varied}, text, estimand)
 
     if rule == "best_dev" and split is not None:
-        total = sum(len(runs) for runs in settings)
-        text = f"best single run of {total} on {split}" if total > 1 else "none (one run)"
-        best = max((run for runs in settings for run in runs), key=lambda run: _score(run, split))
-        return [one((best,), text)]
+        candidates: dict[str, list[StoredRun]] = defaultdict(list)
+        for run in sorted((run for runs in settings for run in runs), key=_order):
+            candidates[run.fields["checkpoint"]].append(run)
+        best = tuple(max(runs, key=lambda run: _score(run, split)) for runs in candidates.values())
+        most = max(len(runs) for runs in candidates.values())
+        text = f"each checkpoint's best single run of {most} on {split}" if most > 1 else "none (one run)"
+        same = {name: best[0].fields[name] for name in varied if len({r.fields[name] for r in best}) == 1}
+        return [Chosen(group, task, best, same, text)]
     if rule == "best_mean_dev" and split is not None and len(settings) > 1:
         best_runs = max(settings, key=lambda runs: fmean(_score(run, split) for run in runs))
         return [one(best_runs, f"best mean over all seeds on {split}, of {len(settings)} settings")]

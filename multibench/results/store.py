@@ -259,19 +259,23 @@ class RunStore:
 
     def history(self, run_id: str) -> dict[str, Any]:
         """Loss, learning rate and gradient norm of each step of a stored run."""
+        path = self._checked(run_id, "history.json")
         try:
-            history: dict[str, Any] = json.loads((self.path(run_id) / "history.json").read_bytes())
+            history: dict[str, Any] = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
-            raise ResultsError(f"{self.path(run_id) / 'history.json'} cannot be read: {error}.") from error
+            raise ResultsError(f"{path} cannot be read: {error}.") from error
         return history
 
     def predictions(self, run_id: str, evaluation: str) -> Predictions:
         """Predictions of a run on ``task.split``, checked against the recorded checksum."""
-        name = f"predictions/{evaluation}.parquet"
+        return read_predictions(self._checked(run_id, f"predictions/{evaluation}.parquet"))
+
+    def _checked(self, run_id: str, name: str) -> Path:
+        """The path of a file of a run, which matches its checksum."""
         path = self.path(run_id) / name
         expected = self.manifest(run_id).get("checksums", {}).get(name)
         if expected is None:
-            raise ResultsError(f"The run {run_id} has no predictions for {evaluation}.")
+            raise ResultsError(f"The run {run_id} has no {name}.")
         try:
             found = _sha256(path)
         except OSError as error:
@@ -280,4 +284,4 @@ class RunStore:
             raise ResultsError(
                 f"{path} does not match its checksum. The run command sets the run aside and makes it again."
             )
-        return read_predictions(path)
+        return path
