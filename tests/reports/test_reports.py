@@ -107,7 +107,7 @@ def test_selection_keeps_the_best_setting_and_says_so(tmp_path: Path) -> None:
     )
     assert len(scores(results, rule="none", nboot=200).rows) == 6
     best = scores(results, rule="best_dev", nboot=200)
-    assert all(row["runs"] == 1 and "best single run of 18" in str(row["selection"]) for row in best.rows)
+    assert all(row["runs"] == 3 and "best single run of 6" in str(row["selection"]) for row in best.rows)
     with pytest.raises(SuiteError, match="no selection rule 'best'"):
         scores(results, rule="best")
 
