@@ -41,8 +41,10 @@ class CheckpointFolder:
         key = hashlib.sha256(json.dumps(["weights 1", stats]).encode()).hexdigest()
         cached = cache_folder() / "digests" / key
         try:
-            return cached.read_text("ascii")
-        except (OSError, UnicodeDecodeError):
+            known = cached.read_text("ascii")
+            if len(known) == 64 and int(known, 16) >= 0:
+                return known
+        except (OSError, ValueError):  # not there, or no digest
             pass
         digest = weights_digest(self.path)
         try:

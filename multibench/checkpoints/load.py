@@ -125,6 +125,8 @@ def load_model(
             raise CheckpointError(
                 f"{folder.path}: {name.removeprefix(prefix)} holds {source.dtype}, not numbers."
             )
+        if not torch.isfinite(source).all():
+            raise CheckpointError(f"{folder.path}: {name.removeprefix(prefix)} holds NaN or infinity.")
         found[name] = source.to(torch.float32)
     known = {name.removeprefix(prefix) for name in wanted}
     # A task model without pooler (spans) leaves the checkpoint's pooler unused, as intended.

@@ -92,7 +92,7 @@ def _pieces(folder: Path, saved: dict[str, Any]) -> tuple[str, ...]:
         raise CheckpointError(
             f"{folder} holds no vocabulary: neither vocab.txt nor a WordPiece tokenizer.json."
         )
-    if sorted(ids.values()) != list(range(len(ids))):
+    if set(ids.values()) != set(range(len(ids))):
         raise CheckpointError(
             f"{folder / 'tokenizer.json'}: the vocabulary's ids do not run from 0 without gaps."
         )
@@ -108,7 +108,9 @@ def read_vocabulary(folder: Path, cased: bool | None = None) -> Vocabulary:
     """
     settings = _json(folder / "tokenizer_config.json")
     saved = _json(folder / "tokenizer.json")
-    normalizer = saved.get("normalizer") or {}
+    normalizer = saved.get("normalizer")
+    if not isinstance(normalizer, dict):
+        normalizer = {}
     pieces = _pieces(folder, saved)
     missing = [piece for piece in _SPECIAL if piece not in pieces]
     if missing:

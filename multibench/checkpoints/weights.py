@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,8 +52,10 @@ def weight_files(folder: Path) -> list[Path]:
             try:
                 names = sorted(set(json.loads((folder / index).read_text("utf-8"))["weight_map"].values()))
                 files = [folder / Path(name).name for name in names]
-            except (ValueError, KeyError, AttributeError, TypeError) as error:
+            except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
                 raise CheckpointError(f"{folder / index} is no index of weight files: {error!r}.") from error
+            if not files:
+                raise CheckpointError(f"{folder / index} is no index of weight files: it names none.")
             missing = [path.name for path in files if not path.is_file()]
             if missing:
                 raise CheckpointError(f"{folder} lacks {', '.join(missing)}, which its index names.")
@@ -85,9 +86,8 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
         except SafetensorError as error:
             raise CheckpointError(f"{path} is damaged or cut off: {error}.") from error
         except Exception as error:  # torch.load raises whatever the pickle makes it raise
-            raise CheckpointError(
-                f"{path} cannot be read as weights: {str(error).splitlines()[0]}"
-            ) from error
+            why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            raise CheckpointError(f"{path} cannot be read as weights: {why}.") from error
         if not isinstance(loaded, dict):
             raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not a dictionary of tensors.")
         for name, tensor in loaded.items():
@@ -104,35 +104,36 @@ def _safetensors_entries(path: Path) -> Iterator[tuple[str, str, list[int], memo
     """Name, dtype, shape and bytes of each tensor, without torch."""
     import mmap
 
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size < 8:
-            raise CheckpointError(f"{path} is cut off: {size} bytes.")
-        length = int.from_bytes(file.read(8), "little")
-        if length > min(size - 8, 100_000_000):
-            raise CheckpointError(f"{path} is damaged or cut off: its header would end outside the file.")
-        try:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np"), path.open("rb") as file:  # checks the header against the file
+            length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
-            entries = [(n, e["dtype"], e["shape"], *e["data_offsets"]) for n, e in header.items()]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise CheckpointError(
-                f"{path} is damaged: its header is not that of a safetensors file."
-            ) from error
-        start = 8 + length
-        if any(not (isinstance(b, int) and 0 <= a <= b <= size - start) for *_, a, b in entries):
-            raise CheckpointError(f"{path} is damaged or cut off: a tensor would end outside the file.")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            view = memoryview(mapped)
-            try:
-                for name, dtype, shape, begin, end in entries:
-                    with view[start + begin : start + end] as part:
-                        yield name, dtype, shape, part
-            finally:
-                view.release()
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged or cut off: {error}.") from error
+    header.pop("__metadata__", None)
+    with mapped, memoryview(mapped) as view, view[8 + length :] as data:
+        for name, entry in header.items():
+            begin, end = entry["data_offsets"]
+            with data[begin:end] as part:
+                yield name, entry["dtype"], entry["shape"], part
 
 
-_DTYPES = {"torch.float32": "F32", "torch.float16": "F16", "torch.bfloat16": "BF16", "torch.int64": "I64"}
+# What safetensors calls the types of torch.
+_DTYPES = {
+    "torch.float64": "F64",
+    "torch.float32": "F32",
+    "torch.float16": "F16",
+    "torch.bfloat16": "BF16",
+    "torch.int64": "I64",
+    "torch.int32": "I32",
+    "torch.int16": "I16",
+    "torch.int8": "I8",
+    "torch.uint8": "U8",
+    "torch.bool": "BOOL",
+}
 
 
 def _pickle_entries(folder: Path) -> Iterator[tuple[str, str, list[int], bytes]]:

@@ -6,6 +6,7 @@ tasks), so a fingerprint does not tell where they came from.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -169,6 +170,10 @@ def _from_columns(
 
 def _class_numbers(task: Task, labels: list[Any], origin: str) -> NDArray[np.int64] | NDArray[np.float64]:
     if task.kind == "regression":
+        low, high = task.score_range or (-math.inf, math.inf)
+        for i, label in enumerate(labels):
+            if not isinstance(label, (int, float)) or not low <= label <= high:
+                raise DataError(f"{origin}, example {i}: the score is {label!r}, not within {low} to {high}.")
         # Single precision on the Hub: 3.8 comes back as 3.799999952316284 (see tsv.py).
         return np.asarray(labels, dtype=np.float64).round(3)
     numbers = np.empty(len(labels), dtype=np.int64)
