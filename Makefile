@@ -14,7 +14,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("multibench needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
 	@if command -v uv >/dev/null 2>&1; then \
-		uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) && \
+		uv venv --quiet --seed --allow-existing --python $(PYTHON) $(VENV) && \
 		VIRTUAL_ENV=$(VENV) uv pip install --quiet -c constraints.txt -e ".[dev]"; \
 	else \
 		$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"; \

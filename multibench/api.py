@@ -37,20 +37,21 @@ def _sources(suite: Suite, data: Path | None) -> DataSources:
 
 
 def plan(
-    suite: Path,
+    suite: Path | str,
     results: Path = Path("results"),
     data: Path | None = None,
     checkpoints: Path | None = None,
     overrides: Sequence[str] = (),
 ) -> Plan:
     """The runs of the suite file, compared with what is stored below ``results``. Fetches nothing."""
+    suite = find_suite(str(suite))
     loaded = load_suite(suite, overrides)
     with network.staying_offline():
         return make_plan(loaded, RunStore(results / loaded.name), _sources(loaded, data), checkpoints)
 
 
 def run(
-    suite: Path,
+    suite: Path | str,
     results: Path = Path("results"),
     data: Path | None = None,
     checkpoints: Path | None = None,
@@ -76,6 +77,7 @@ def run(
     if offline:
         network.go_offline()
     network.look_for_hub()
+    suite = find_suite(str(suite))
     loaded = load_suite(suite, overrides)
     store = RunStore(results / loaded.name)
     with writing(store.folder):
@@ -89,7 +91,7 @@ def run(
         checkpoints,
         may_fetch=True,
         on_fetch=lambda name: progress.say(f"fetching {name}"),
-        set_damaged_aside=True,
+        verify=True,
     )
     from multibench.execution.local import run_plan
     from multibench.execution.workers import extra_workers, run_arguments
@@ -129,7 +131,7 @@ def status(
             if state != "done":
                 reasons.append(f"{stored.run_id} {state}: {stored.manifest['reason']}")
         return {"name": str(path), "tasks": tasks, "reasons": reasons, "remarks": list(opened.damaged)}
-    made = plan(find_suite(suite_or_results), results, data, checkpoints, overrides)
+    made = plan(suite_or_results, results, data, checkpoints, overrides)
     store = RunStore(results / made.suite.name)
     running = Claims(store.folder / "claims").living()
     for planned in made.runs:

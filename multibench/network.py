@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 __all__ = ["go_offline", "hub_is_reachable", "is_offline", "look_for_hub", "staying_offline"]
 
@@ -68,19 +69,26 @@ def is_offline() -> bool:
 def hub_is_reachable() -> bool:
     """Whether a connection to the Hub (or to ``HF_ENDPOINT``) can be opened within 1.5 seconds.
 
-    Behind a proxy the answer is True: only the client library knows the way.
+    Behind a proxy the connection that is tried is the one to the proxy.
     """
-    if is_offline():
-        return False
-    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
-        return True
-    return _attempt(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).succeeded()
+    return not is_offline() and _attempt(_first_stop()).succeeded()
 
 
 def look_for_hub() -> None:
     """Begin to find out, so that ``hub_is_reachable`` answers sooner; returns at once."""
     if not is_offline():
-        _attempt(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+        _attempt(_first_stop())
+
+
+def _first_stop() -> str:
+    """Where a request to the Hub goes first: the proxy that applies to it, or the Hub itself."""
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    parts = urlsplit(endpoint)
+    if proxy_bypass(parts.hostname or ""):
+        return endpoint
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return endpoint if proxy is None else proxy if "://" in proxy else f"http://{proxy}"
 
 
 class _Attempt:

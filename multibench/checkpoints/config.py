@@ -88,5 +88,11 @@ def read_config(folder: Path) -> ModelConfig:
     for key, default in defaults.items():
         if isinstance(default, (int, float)) and not isinstance(config[key], (int, float)):
             raise CheckpointError(f"{path}: {key} is {config[key]!r}, not a number.")
+    zero_allowed = {"pad_token_id", "type_vocab_size"}
+    for key, default in defaults.items():
+        if isinstance(default, int) and not isinstance(default, bool):
+            value = config[key]
+            if not isinstance(value, int) or value < (0 if key in zero_allowed else 1):
+                raise CheckpointError(f"{path}: {key} is {value!r}, not a count of 1 or more.")
     labels = raw.get("id2label")
     return {"model_type": model_type, **config, "id2label": labels if isinstance(labels, dict) else None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,9 +37,31 @@ class CheckpointFolder:
         parts = [self._weights(), json.dumps(decisive, sort_keys=True), self.vocabulary.digest]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
+    def class_order(self, labels: Sequence[str]) -> list[int]:
+        """For each of ``labels``, the output of the checkpoint's own head that its ``id2label`` gives that name.
+
+        Raises ``CheckpointError`` if a label is not among the names: the order could only be guessed.
+        """
+        names = {str(v).strip().lower(): int(k) for k, v in (self.config["id2label"] or {}).items()}
+        missing = [label for label in labels if label not in names]
+        if missing:
+            raise CheckpointError(
+                f"{self.path} names its classes {sorted(names) or 'not at all'}; expected {', '.join(labels)}. "
+                "Without names the order of its outputs cannot be known."
+            )
+        return [names[label] for label in labels]
+
+    @cached_property
+    def content_with_head(self) -> str:
+        """As ``content``, and what the model's own head calls its classes."""
+        labels = json.dumps(self.config["id2label"], sort_keys=True)
+        return hashlib.sha256(f"{self.content}\nhead {labels}".encode()).hexdigest()
+
     def _weights(self) -> str:
-        stats = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in weight_files(self.path)]
-        key = hashlib.sha256(json.dumps(["weights 1", stats]).encode()).hexdigest()
+        # Copies keep sizes and modification times; inode and change time they do not keep.
+        found = [(str(p.resolve()), p.stat()) for p in weight_files(self.path)]
+        stats = [(n, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for n, s in found]
+        key = hashlib.sha256(json.dumps(["weights 2", stats]).encode()).hexdigest()
         cached = cache_folder() / "digests" / key
         try:
             known = cached.read_text("ascii")

@@ -54,7 +54,7 @@ def find_local(checkpoint: Checkpoint, root: Path | None = None) -> Path | None:
             folder = Path(snapshot_download(location, revision=revision, local_files_only=True))
         except (LocalEntryNotFoundError, FileNotFoundError, ValueError):
             continue
-        if _has_weights(folder):
+        if _has_weights(folder) and any((folder / n).is_file() for n in ("vocab.txt", "tokenizer.json")):
             return folder
     return None
 
@@ -81,7 +81,6 @@ def fetch(checkpoint: Checkpoint, root: Path | None = None) -> Path:
             f"{' (offline was asked for)' if network.is_offline() else ''}. {by_hand}"
         )
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
 
     failures = []
     for location, revision in hub:
@@ -89,8 +88,8 @@ def fetch(checkpoint: Checkpoint, root: Path | None = None) -> Path:
             folder = snapshot_download(
                 location, revision=revision, allow_patterns=_wanted_files(location, revision)
             )
-        except (HfHubHTTPError, OSError, ValueError) as error:
-            failures.append(f"{location}: {str(error).strip().splitlines()[0]}")
+        except Exception as error:  # the client raises its own kinds, OSError, ValueError and its transport's
+            failures.append(f"{location}: {(str(error).strip() or type(error).__name__).splitlines()[0]}")
             continue
         if _has_weights(Path(folder)):
             return Path(folder)

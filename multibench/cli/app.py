@@ -44,7 +44,7 @@ for module in (catalogue, running, analysis):
 
 
 def main() -> None:
-    """Entry point: errors become one sentence and exit code 2; an interruption 130."""
+    """Entry point: errors become one sentence and exit code 2."""
     try:
         app()
     except MultibenchError as error:
@@ -54,6 +54,3 @@ def main() -> None:
         # The reader (head, less) has what it wanted.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
-    except KeyboardInterrupt:
-        typer.echo("Stopped. Finished runs are stored; the same command goes on where it stopped.", err=True)
-        raise SystemExit(130) from None

@@ -66,7 +66,7 @@ def _entries(kind: Kind, family: str | None) -> tuple[list[dict[str, Any]], tupl
     if kind == "tasks":
         from multibench.tasks import TASKS
 
-        tasks = [{**t.model_dump(mode="json"), "rows": t.splits["train"].rows} for t in TASKS]
+        tasks = [{**t.model_dump(mode="json"), "rows": sum(s.rows for s in t.splits.values())} for t in TASKS]
         return tasks, ("name", "kind", "rows", "headline", "title")
     if kind == "suites":
         from multibench.suite import load_suite, shipped_suites

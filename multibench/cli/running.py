@@ -1,4 +1,4 @@
-"""``plan``, ``run``, ``status`` and ``verify``: from a suite to stored runs."""
+"""``demo``, ``plan``, ``run``, ``status`` and ``verify``: from a suite to stored runs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,29 @@ from multibench.cli.common import (
 
 __all__ = ["add_verbs"]
 
+_STOPPED = "Stopped. Finished runs are stored; the same command goes on where it stopped."
+
 
 def add_verbs(app: typer.Typer) -> None:
     """Add this module's verbs."""
+    app.command()(demo)
     app.command()(plan)
     app.command()(run)
     app.command()(status)
     app.command()(verify)
+
+
+def demo(
+    results: ResultsOption = Path("results"),
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the runs.")] = 2,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")] = False,
+) -> None:
+    """The whole job on built-in models and tasks, with no network: run, compare, find the noise."""
+    from multibench import api
+    from multibench.reports.demo import demo_text
+
+    api.run("demo", results, offline=True, quiet=quiet, workers=workers)
+    typer.echo(demo_text(results / "demo"), nl=False)
 
 
 def plan(
@@ -41,9 +57,8 @@ def plan(
     """The runs of a suite: done, missing, and what the missing ones cost. Fetches nothing."""
     from multibench import api
     from multibench.reports.progress import plan_summary, plan_text
-    from multibench.suite import find_suite
 
-    made = api.plan(find_suite(suite), results, data, checkpoints, set_ or ())
+    made = api.plan(suite, results, data, checkpoints, set_ or ())
     if json:
         print_json(plan_summary(made, results))
     else:
@@ -69,24 +84,30 @@ def run(
 ) -> None:
     """Make the missing runs of a suite. The same command goes on after any interruption."""
     from multibench import api
-    from multibench.suite import find_suite
 
-    outcome = api.run(
-        find_suite(suite),
-        results,
-        data,
-        checkpoints,
-        set_ or (),
-        device=device,
-        threads=threads,
-        offline=offline,
-        retry_failed=retry_failed,
-        quiet=quiet,
-        workers=workers,
-    )
+    try:
+        outcome = api.run(
+            suite,
+            results,
+            data,
+            checkpoints,
+            set_ or (),
+            device=device,
+            threads=threads,
+            offline=offline,
+            retry_failed=retry_failed,
+            quiet=quiet,
+            workers=workers,
+        )
+    except KeyboardInterrupt:
+        typer.echo(_STOPPED, err=True)
+        raise typer.Exit(130) from None
     if not quiet:
         made = ", ".join(f"{count} {name}" for name, count in sorted(outcome.made.items()))
-        typer.echo(f"{made or 'Nothing to do: every run is stored'} ({outcome.seconds:.0f} s).", err=True)
+        failed = f" {outcome.failed} failed (--retry-failed makes them again)." if outcome.failed else ""
+        typer.echo(
+            f"{made or 'Nothing to do: every run is stored'} ({outcome.seconds:.0f} s).{failed}", err=True
+        )
     if outcome.failed:
         raise typer.Exit(1)
 

@@ -13,7 +13,7 @@ import torch
 from multibench.errors import MultibenchError, UnavailableError
 from multibench.execution.claims import Claims
 from multibench.execution.progress import ProgressReport
-from multibench.execution.run import Workshop, execute, record_failure
+from multibench.execution.run import Workshop, check_inputs, execute, record_failure
 from multibench.planning import Plan, PlannedRun
 from multibench.results.store import RunStore
 from multibench.tasks import DataSources
@@ -26,15 +26,11 @@ _ELSEWHERE = "made by another process"
 
 @dataclass(frozen=True)
 class SuiteOutcome:
-    """How many runs this call made, by status, and how long it took."""
+    """How many runs this process made, by status; how many of the suite's runs are failed now; how long it took."""
 
     made: dict[str, int]
+    failed: int
     seconds: float
-
-    @property
-    def failed(self) -> int:
-        """Runs of this call that failed for a reason outside the experiment."""
-        return self.made.get("failed", 0)
 
 
 def choose_device(name: str) -> torch.device:
@@ -67,6 +63,8 @@ def run_plan(
     workshop = Workshop(sources, choose_device(device))
     claims = Claims(store.folder / "claims")
     todo = plan.todo(retry_failed)
+    for run in todo:
+        check_inputs(run)
     made: Counter[str] = Counter()
     started = time.perf_counter()
     suite = suite_record(plan)
@@ -77,7 +75,7 @@ def run_plan(
         while todo:
             left = []
             for run in todo:
-                status = _attempt(run, workshop, store, claims, suite, progress)
+                status = _attempt(run, plan, workshop, store, claims, suite, progress)
                 if status is None:
                     left.append(run)
                 elif status != _ELSEWHERE:
@@ -85,11 +83,20 @@ def run_plan(
             if len(left) == len(todo):
                 time.sleep(_POLL_SECONDS)  # all that is left is being made by others
             todo = left
-    return SuiteOutcome(dict(made), time.perf_counter() - started)
+    kept = sum(_is_failed(run, store) for run in plan.runs) + made["kept"]
+    return SuiteOutcome(dict(made), kept, time.perf_counter() - started)
+
+
+def _is_failed(run: PlannedRun, store: RunStore) -> bool:
+    """Whether the run is stored as failed, by whichever process."""
+    if run.state in {"done", "collapsed", "diverged"} or run.run_id is None:
+        return False
+    return store.path(run.run_id).is_dir() and store.manifest(run.run_id)["status"] == "failed"
 
 
 def _attempt(
     run: PlannedRun,
+    plan: Plan,
     workshop: Workshop,
     store: RunStore,
     claims: Claims,
@@ -98,18 +105,25 @@ def _attempt(
 ) -> str | None:
     """Make one run and return its status; None if another process is at it."""
     assert run.run_id is not None
-    if _stored_meanwhile(run, store):
+    damaged = run.run_id in plan.damaged
+    if not damaged and _stored_meanwhile(run, store):
         progress.run_elsewhere(run)
         return _ELSEWHERE
     claim = claims.take(run.run_id)
     if claim is None:
         return None
     with claim:
-        # Asked again: the process that held the claim before may have stored the run and let go.
+        # With the claim in hand nobody else moves this run: only now is anything put right.
+        if (
+            damaged
+            and store.path(run.run_id).is_dir()
+            and store.damage(run.run_id, weights=False) is not None
+        ):
+            progress.say(f"The damaged run {run.run_id} was moved to {store.set_aside(run.run_id)}.")
+        store.recover(run.run_id)
         if _stored_meanwhile(run, store):
             progress.run_elsewhere(run)
             return _ELSEWHERE
-        store.clear_unfinished(run.run_id)
         progress.run_started(run)
         clock = time.perf_counter()
         try:
@@ -118,8 +132,9 @@ def _attempt(
         except MultibenchError:
             raise
         except Exception as error:  # whatever torch raises: recorded with its traceback, never hidden
-            record_failure(run, store, suite, error, traceback.format_exc())
-            status, summary = "failed", f"{type(error).__name__}: {error}".splitlines()[0]
+            stored = record_failure(run, store, suite, error, traceback.format_exc())
+            status = "failed" if stored else "kept"
+            summary = f"{type(error).__name__}: {error}".splitlines()[0]
         progress.run_finished(run, status, summary, time.perf_counter() - clock)
     return status
 

@@ -99,6 +99,8 @@ class BarProgress(LineProgress):
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
+            # Runs take minutes; by default rich forgets how fast things went after 30 seconds.
+            speed_estimate_period=6 * 3600,
         )
         self._suite: TaskID | None = None
         self._run: TaskID | None = None

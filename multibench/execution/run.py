@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from multibench.checkpoints.config import read_config
 from multibench.checkpoints.folder import CheckpointFolder
 from multibench.checkpoints.load import Dropout, Head, initialise_head, load_model
-from multibench.errors import CheckpointError
+from multibench.errors import CheckpointError, StatisticsError
 from multibench.metrics import METRICS
 from multibench.metrics.squad import answer_outputs, refused
 from multibench.planning import PlannedRun
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from multibench.execution.progress import ProgressReport
 
-__all__ = ["RunOutcome", "Workshop", "execute", "in_classes_of", "record_failure"]
+__all__ = ["RunOutcome", "Workshop", "check_inputs", "execute", "in_classes_of", "record_failure"]
 
 
 @dataclass
@@ -93,31 +93,36 @@ def execute(
     assert run.folder is not None
     assert run.identity is not None
     started, clock = provenance.timestamp(), time.perf_counter()
-    limit = run.folder.config["max_position_embeddings"]
-    if run.settings.max_length > limit:
-        raise CheckpointError(
-            f"max_length is {run.settings.max_length}, but {run.checkpoint.id} has {limit} positions."
-        )
+    check_inputs(run)
+    for task, split in run.evaluations:  # what is wrong with them shows before the training, not after it
+        if task.kind == "span":
+            workshop.windows(run.folder, task, split, run.settings)
+        else:
+            workshop.encoded(run.folder, task, split, run.settings.max_length)
     earlier = _earlier_weights(run, store)
     model = _model(run, workshop, earlier)
     training = None
     if run.finetuning_seed is not None and earlier is None:
         training = _train(model, run, workshop, progress)
-    predictions, evaluations = _kept_evaluations(run, store)
-    evidence: list[str] = []
-    if training is None or training.divergence is None:
-        for task, split in run.evaluations:
-            name = f"{task.name}.{split}"
-            evaluate = _evaluate_spans if task.kind == "span" else _evaluate
-            predictions[name], collapse = evaluate(model, run, workshop, task, split)
-            evaluations[name] = _scored(task, workshop.examples(task, split), predictions[name].outputs)
-            if collapse:
-                evidence.append(f"{name}: {collapse}")
     status, reason = "finished", None
+    predictions: dict[str, Predictions] = {}
+    evaluations: dict[str, Any] = {}
     if training is not None and training.divergence is not None:
         status, reason = "diverged", training.divergence.sentence()
-    elif evidence and len(evidence) == len(run.evaluations):
-        status, reason = "collapsed", "; ".join(evidence)
+    else:
+        try:
+            predictions, evaluations, evidence = _evaluate_all(model, run, workshop)
+        except StatisticsError as error:
+            # Weights that are numbers, and outputs that are none (an overflow in bf16, say).
+            status, reason = "diverged", f"the model's outputs are no numbers: {error}"
+        else:
+            if evidence and len(evidence) == len(run.evaluations):
+                status, reason = "collapsed", "; ".join(evidence)
+    if status == "diverged" and run.stored is not None and run.stored["status"] in {"finished", "collapsed"}:
+        raise RuntimeError(
+            f"training again for a further evaluation went wrong, the earlier run is kept: {reason}"
+        )
+    _keep_earlier(run, store, predictions, evaluations, same_model=earlier is not None)
     record = {
         "status": status,
         "reason": reason,
@@ -126,6 +131,7 @@ def execute(
         "suite": suite,
         "settings": run.settings.model_dump(mode="json"),
         "evaluations": evaluations,
+        "training_data": _training_data(run, workshop),
         "training": _training_summary(run, training) if earlier is None else (run.stored or {})["training"],
         "provenance": {
             **provenance.environment(),
@@ -147,9 +153,14 @@ def execute(
 
 def record_failure(
     run: PlannedRun, store: RunStore, suite: dict[str, Any], error: BaseException, trace: str
-) -> None:
-    """Store that ``run`` failed, and why: a result with a reason, not a hole."""
+) -> bool:
+    """Store that ``run`` failed, and why: a result with a reason, not a hole.
+
+    A run that is stored already, and only lacks an evaluation, stays as it is; the answer is then False.
+    """
     assert run.identity is not None
+    if run.stored is not None and run.stored["status"] != "failed":
+        return False
     reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
     record = {
         "status": "failed",
@@ -164,6 +175,7 @@ def record_failure(
         "provenance": {**provenance.environment(), "finished": provenance.timestamp()},
     }
     store.write(run.identity.run_id, record, {}, {}, replace=run.stored is not None)
+    return True
 
 
 def _earlier_weights(run: PlannedRun, store: RunStore) -> CheckpointFolder | None:
@@ -176,13 +188,54 @@ def _earlier_weights(run: PlannedRun, store: RunStore) -> CheckpointFolder | Non
     return CheckpointFolder(folder, read_config(folder), run.folder.vocabulary)
 
 
-def _kept_evaluations(run: PlannedRun, store: RunStore) -> tuple[dict[str, Predictions], dict[str, Any]]:
-    """What a stored run holds beyond what is asked for now; it stays in the run that replaces it."""
+def _keep_earlier(
+    run: PlannedRun,
+    store: RunStore,
+    predictions: dict[str, Predictions],
+    evaluations: dict[str, Any],
+    same_model: bool,
+) -> None:
+    """Add what the stored run holds beyond what is asked for now, if this is the same model.
+
+    It is if its weights were kept, or if the training repeated an evaluation bit for bit. Otherwise
+    the earlier predictions stay with the earlier run, under ``replaced/``.
+    """
     if run.stored is None:
-        return {}, {}
-    asked = {f"{task.name}.{split}" for task, split in run.evaluations}
-    kept = {name: summary for name, summary in run.stored["evaluations"].items() if name not in asked}
-    return {name: store.predictions(run.stored["run_id"], name) for name in kept}, kept
+        return
+    run_id, earlier = run.stored["run_id"], run.stored["evaluations"]
+    both = [name for name in earlier if name in predictions]
+    repeated = bool(both) and all(
+        np.array_equal(store.predictions(run_id, name).outputs, predictions[name].outputs, equal_nan=True)
+        for name in both
+    )
+    if not (same_model or repeated):
+        return
+    for name in earlier:
+        if name not in predictions:
+            predictions[name] = store.predictions(run_id, name)
+            evaluations[name] = earlier[name]
+
+
+def _training_data(run: PlannedRun, workshop: Workshop) -> dict[str, Any] | None:
+    """Which examples the run was trained on, and whether they are the released ones."""
+    if run.finetuning_seed is None:
+        return None
+    examples = workshop.examples(run.task, "train")
+    return {"data": examples.fingerprint, "examples": len(examples), "as_released": examples.as_released}
+
+
+def check_inputs(run: PlannedRun) -> None:
+    """Refuse what no training could mend: inputs longer than the model, an own head without class names.
+
+    Raises ``CheckpointError``.
+    """
+    assert run.folder is not None
+    limit = run.folder.config["max_position_embeddings"]
+    if run.settings.max_length > limit:
+        raise CheckpointError(
+            f"max_length is {run.settings.max_length}, but {run.checkpoint.id} has {limit} positions."
+        )
+    _own_head_order(run)
 
 
 def _model(run: PlannedRun, workshop: Workshop, earlier: CheckpointFolder | None) -> PreTrainedModel:
@@ -229,14 +282,29 @@ def _own_head_order(run: PlannedRun) -> list[int] | None:
     if run.finetuning_seed is not None or run.task.kind != "classification":
         return None
     assert run.folder is not None
-    names = {str(v).strip().lower(): int(k) for k, v in (run.folder.config["id2label"] or {}).items()}
-    missing = [label for label in run.task.labels if label not in names]
-    if missing:
-        raise CheckpointError(
-            f"{run.checkpoint.id} names its classes {sorted(names) or 'not at all'}; {run.task.name} needs "
-            f"{', '.join(run.task.labels)}. Without names the order of its outputs cannot be known."
-        )
-    return [names[label] for label in run.task.labels]
+    return run.folder.class_order(run.task.labels)
+
+
+def _evaluate_all(
+    model: PreTrainedModel, run: PlannedRun, workshop: Workshop
+) -> tuple[dict[str, Predictions], dict[str, Any], list[str]]:
+    """Predictions and summaries of every evaluation of the run, and evidence of collapse."""
+    predictions: dict[str, Predictions] = {}
+    evaluations: dict[str, Any] = {}
+    evidence: list[str] = []
+    for task, split in run.evaluations:
+        name = f"{task.name}.{split}"
+        evaluate = _evaluate_spans if task.kind == "span" else _evaluate
+        predictions[name], collapse = evaluate(model, run, workshop, task, split)
+        outputs = predictions[name].outputs
+        if task.kind != "span" and not np.isfinite(outputs).all():
+            raise StatisticsError(
+                f"{np.count_nonzero(~np.isfinite(outputs))} outputs on {name} are NaN or infinite"
+            )
+        evaluations[name] = _scored(task, workshop.examples(task, split), outputs)
+        if collapse:
+            evidence.append(f"{name}: {collapse}")
+    return predictions, evaluations, evidence
 
 
 def _evaluate(
@@ -311,7 +379,7 @@ def _training_summary(run: PlannedRun, training: TrainingRecord | None) -> dict[
         return {}
     steps = len(training.losses)
     tail = max(1, steps // 10)
-    flops = run.cost.flops
+    flops = run.training_cost.flops
     rate = None if flops is None or training.divergence is not None else flops / max(training.seconds, 1e-9)
     return {
         "steps": steps,
@@ -344,10 +412,17 @@ def _computation(workshop: Workshop, run: PlannedRun) -> dict[str, Any]:
         "accelerator": torch.cuda.get_device_name(workshop.device) if cuda else None,
         "threads": torch.get_num_threads(),
         "precision": run.settings.precision,
+        "hub_commit": _hub_commit(run),
         "deterministic": not cuda or torch.are_deterministic_algorithms_enabled(),
         "replicas": 1,
         "finetuning_seed": run.finetuning_seed,
     }
+
+
+def _hub_commit(run: PlannedRun) -> str | None:
+    """The commit that the weights were downloaded at, if they lie in the Hugging Face cache."""
+    path = None if run.folder is None else run.folder.path
+    return path.name if path is not None and path.parent.name == "snapshots" else None
 
 
 def _summary(evaluations: dict[str, Any], reason: str | None) -> str:

@@ -38,9 +38,10 @@ class _PreparedF1(_Classes):
             self._features = np.ascontiguousarray(np.vstack([self.gold[None], self.predicted, hits]).T)
         sums = weighted_sums(weights, self._features)
         positives, guesses, hits = sums[:, :1], sums[:, 1 : self.n_runs + 1], sums[:, self.n_runs + 1 :]
-        return np.divide(
+        f1: Array = np.divide(
             2 * hits, guesses + positives, out=np.zeros(hits.shape), where=guesses + positives > 0
         )
+        return f1
 
     def influence(self) -> Array:
         """See ``Prepared.influence``."""
@@ -48,7 +49,10 @@ class _PreparedF1(_Classes):
         f1 = self.scores()[:, None]
         total = (self.predicted.sum(axis=1) + self.gold.sum())[:, None].astype(np.float64)
         change = 2.0 * (self.predicted & self.gold) - f1 * (self.predicted + self.gold)
-        return np.divide(self.n_examples * change, total, out=np.zeros(self.predicted.shape), where=total > 0)
+        influence: Array = np.divide(
+            self.n_examples * change, total, out=np.zeros(self.predicted.shape), where=total > 0
+        )
+        return influence
 
 
 class F1(Metric):

@@ -22,6 +22,7 @@ from multibench.tasks import DataSources, Task, find_task, load_split
 
 __all__ = ["Plan", "PlannedRun", "State", "make_plan", "selected_checkpoints"]
 
+Fingerprints = dict[tuple[str, str], str]
 State = Literal["done", "collapsed", "diverged", "failed", "missing"]
 
 
@@ -51,6 +52,11 @@ class PlannedRun:
         trains = self.finetuning_seed is not None
         return run_cost(self.checkpoint.architecture, self.task, self.evaluations, self.settings, trains)
 
+    @property
+    def training_cost(self) -> Cost:
+        """Estimated cost of its training alone."""
+        return run_cost(self.checkpoint.architecture, self.task, (), self.settings, True)
+
     def labels(self) -> dict[str, Any]:
         """What the run is listed under: fields that filters and tables use."""
         return {
@@ -72,6 +78,8 @@ class Plan:
     runs: tuple[PlannedRun, ...]
     remarks: tuple[str, ...]
     """What a person should know: duplicates, damaged runs, weights or data not on this machine."""
+    damaged: frozenset[str] = frozenset()
+    """Stored runs that fail their checksums; they count as missing."""
 
     def todo(self, retry_failed: bool = False) -> list[PlannedRun]:
         """The runs still to be made; failed ones again only if asked for."""
@@ -118,19 +126,19 @@ def make_plan(
     checkpoint_root: Path | None = None,
     may_fetch: bool = False,
     on_fetch: Callable[[str], None] | None = None,
-    set_damaged_aside: bool = False,
+    verify: bool = False,
 ) -> Plan:
     """Enumerate the runs of ``suite`` and compare them with what ``store`` holds.
 
     With ``may_fetch`` missing weights and data are downloaded, and what cannot be had is an error;
     without it such runs are listed without identity, and the plan says what is missing. With
-    ``set_damaged_aside`` stored runs that fail their checksums are moved away (and so are missing);
-    without it they are only reported.
+    ``verify`` the predictions of stored runs are checked against their checksums, too, and runs that fail
+    count as missing; a damaged ``run.json`` shows in any case.
     """
     remarks: list[str] = []
-    stored = _stored_manifests(store, remarks, set_damaged_aside)
+    stored, damaged = _stored_manifests(store, remarks, verify)
     tasks = [find_task(name) for name in suite.tasks]
-    training = {task.name: _training_data(task, suite, sources, may_fetch, remarks) for task in tasks}
+    data = _fingerprints(tasks, suite, sources, may_fetch, remarks)
     runs: list[PlannedRun] = []
     seen: dict[str, str] = {}
     for checkpoint in selected_checkpoints(suite, checkpoint_root):
@@ -140,8 +148,8 @@ def make_plan(
             remarks.append(f"{checkpoint.id} holds the same weights as {seen[content]}; it is counted once.")
             continue
         for task in tasks:
-            runs.extend(_runs_of(suite, checkpoint, folder, content, task, training[task.name], stored))
-    return Plan(suite, tuple(runs), tuple(remarks))
+            runs.extend(_runs_of(suite, checkpoint, folder, content, task, data, stored))
+    return Plan(suite, tuple(runs), tuple(remarks), damaged)
 
 
 def _runs_of(
@@ -150,10 +158,14 @@ def _runs_of(
     folder: CheckpointFolder | None,
     content: str | None,
     task: Task,
-    training_data: str | None,
+    data: Fingerprints,
     stored: dict[str, dict[str, Any]],
 ) -> Iterable[PlannedRun]:
     evaluations = tuple(suite.evaluations_of(task))
+    training_data = data.get((task.name, "train"))
+    wanted = {f"{other.name}.{split}": data.get((other.name, split)) for other, split in evaluations}
+    own_head = suite.evaluate_only and task.kind == "classification" and folder is not None
+    order = folder.class_order(task.labels) if own_head and folder is not None else None
     seeds: list[int] | list[None] = [None] if suite.evaluate_only else suite.finetuning_seeds
     settings = suite.settings(task)
     for setting in settings[:1] if suite.evaluate_only else settings:
@@ -161,8 +173,8 @@ def _runs_of(
             identity = None
             if content is not None and (training_data is not None or seed is None):
                 derived = None if seed is None else derive_seeds(seed)
-                data = None if seed is None else training_data
-                identity = RunIdentity.of(content, task, data, setting, derived)
+                trained_on = None if seed is None else training_data
+                identity = RunIdentity.of(content, task, trained_on, setting, derived, order)
             yield PlannedRun(
                 checkpoint=checkpoint,
                 folder=folder,
@@ -171,30 +183,37 @@ def _runs_of(
                 settings=setting,
                 finetuning_seed=seed,
                 identity=identity,
-                state=_state(identity, evaluations, stored),
+                state=_state(identity, wanted, stored),
                 stored=None if identity is None else stored.get(identity.run_id),
             )
 
 
 def _state(
-    identity: RunIdentity | None, evaluations: tuple[tuple[Task, str], ...], stored: dict[str, dict[str, Any]]
+    identity: RunIdentity | None, wanted: dict[str, str | None], stored: dict[str, dict[str, Any]]
 ) -> State:
+    """A run is done if it is stored with every evaluation that is wanted, on the data that is here now."""
     manifest = None if identity is None else stored.get(identity.run_id)
     if manifest is None:
         return "missing"
     status = manifest["status"]
     if status in {"failed", "diverged"}:
         return "failed" if status == "failed" else "diverged"
-    if any(f"{task.name}.{split}" not in manifest["evaluations"] for task, split in evaluations):
-        return "missing"
+    for name, fingerprint in wanted.items():
+        evaluation = manifest["evaluations"].get(name)
+        if evaluation is None or fingerprint not in (None, evaluation["data"]):
+            return "missing"
     return "collapsed" if status == "collapsed" else "done"
 
 
-def _stored_manifests(store: RunStore, remarks: list[str], set_aside: bool) -> dict[str, dict[str, Any]]:
+def _stored_manifests(
+    store: RunStore, remarks: list[str], verify: bool
+) -> tuple[dict[str, dict[str, Any]], frozenset[str]]:
+    """Manifests of the stored runs that can be read, and the ids of those that are damaged."""
     manifests: dict[str, dict[str, Any]] = {}
+    damaged: set[str] = set()
     for run_id in store.run_ids():
-        damage = store.damage(run_id) if set_aside else None
         try:
+            damage = store.damage(run_id, weights=False) if verify else None
             if damage is None:
                 manifests[run_id] = store.manifest(run_id)
                 continue
@@ -202,23 +221,29 @@ def _stored_manifests(store: RunStore, remarks: list[str], set_aside: bool) -> d
             raise
         except ResultsError as error:
             damage = str(error)
-        where = f"; it was moved to {store.set_aside(run_id)} and will be made again" if set_aside else ""
-        remarks.append(f"The stored run {run_id} is damaged ({damage.rstrip('.')}){where}.")
-    return manifests
+        damaged.add(run_id)
+        remarks.append(f"The stored run {run_id} is damaged and counts as missing: {damage.rstrip('.')}.")
+    return manifests, frozenset(damaged)
 
 
-def _training_data(
-    task: Task, suite: Suite, sources: DataSources, may_fetch: bool, remarks: list[str]
-) -> str | None:
-    if suite.evaluate_only:
-        return None
-    try:
-        return load_split(task, "train", sources).fingerprint
-    except UnavailableError as error:
-        if may_fetch:
-            raise
-        remarks.append(str(error))
-        return None
+def _fingerprints(
+    tasks: list[Task], suite: Suite, sources: DataSources, may_fetch: bool, remarks: list[str]
+) -> Fingerprints:
+    """Fingerprints of every split that the suite needs, each loaded and checked; absent if it cannot be had."""
+    needed: dict[tuple[str, str], Task] = {}
+    for task in tasks:
+        if not suite.evaluate_only:
+            needed[task.name, "train"] = task
+        needed.update({(other.name, split): other for other, split in suite.evaluations_of(task)})
+    found: Fingerprints = {}
+    for (name, split), task in needed.items():
+        try:
+            found[name, split] = load_split(task, split, sources).fingerprint
+        except UnavailableError as error:
+            if may_fetch:
+                raise
+            remarks.append(str(error))
+    return found
 
 
 def _folder(

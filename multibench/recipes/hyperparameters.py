@@ -90,10 +90,9 @@ class Hyperparameters(BaseModel):
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32", description="arithmetic of forward and backward pass; weights and optimizer are fp32"
     )
-    batching: Literal["exact", "bucketed"] = Field(
+    batching: Literal["exact"] = Field(
         default="exact",
-        description="exact: batches in the order of the shuffle; bucketed: examples of like length share a "
-        "batch, which is faster and no published recipe",
+        description="exact: each step holds the examples that the shuffle gives it, and their mean loss",
     )
     doc_stride: int = Field(
         default=128, ge=1, description="WordPieces between the starts of two windows of a context"

@@ -46,6 +46,11 @@ class StoredRun:
         }
 
     @property
+    def completeness(self) -> tuple[bool, int]:
+        """Orders copies of one run that several suites stored: the fullest counts."""
+        return self.manifest["status"] != "failed", len(self.manifest["evaluations"])
+
+    @property
     def group(self) -> tuple[Any, ...]:
         """What its pretraining seeds vary within: runs of one group differ in seeds only.
 
@@ -149,7 +154,9 @@ class Results:
         for store in find_stores(Path(path)):
             for run_id in store.run_ids():
                 try:
-                    runs.setdefault(run_id, StoredRun(store, store.manifest(run_id)))
+                    found = StoredRun(store, store.manifest(run_id))
+                    if run_id not in runs or found.completeness > runs[run_id].completeness:
+                        runs[run_id] = found
                 except ResultsError as error:
                     if type(error) is not ResultsError:
                         raise
@@ -216,8 +223,9 @@ class Results:
                 )
             outputs[i] = part.outputs
         fields = tuple(run.fields for run in having)
+        trained = all((run.manifest.get("training_data") or {}).get("as_released", True) for run in having)
         return PredictionTensor(
-            evaluation, fields, first.ids, first.labels, outputs, bool(reference["as_released"])
+            evaluation, fields, first.ids, first.labels, outputs, bool(reference["as_released"]) and trained
         )
 
 

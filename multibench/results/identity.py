@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from multibench.recipes import SPAN_ONLY, Hyperparameters
@@ -45,26 +46,41 @@ class RunIdentity:
         training_data: str | None,
         settings: Hyperparameters,
         seeds: Seeds | None,
+        class_order: list[int] | None = None,
     ) -> RunIdentity:
-        """The identity of a run of ``task`` under ``settings``; settings that its kind ignores are left out."""
+        """The identity of a run of ``task`` under ``settings``; settings that its kind ignores are left out.
+
+        ``class_order`` belongs to runs that use a checkpoint's own head: which output is which class.
+        """
+        decisive = _decisive(settings, task, trains=seeds is not None)
+        if class_order is not None:
+            decisive["class_order"] = class_order
         return cls(
             checkpoint=checkpoint,
             task=task.name,
             task_version=task.version,
             training_data=training_data,
-            hyperparameters=_decisive(settings, task, trains=seeds is not None),
+            hyperparameters=decisive,
             seeds=seeds,
         )
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """16 hexadecimal digits."""
-        content = json.dumps({"identity_version": IDENTITY_VERSION, **asdict(self)}, sort_keys=True)
+        content = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
         """For ``run.json``."""
-        return {"identity_version": IDENTITY_VERSION, **asdict(self)}
+        return {
+            "identity_version": IDENTITY_VERSION,
+            "checkpoint": self.checkpoint,
+            "task": self.task,
+            "task_version": self.task_version,
+            "training_data": self.training_data,
+            "hyperparameters": self.hyperparameters,
+            "seeds": None if self.seeds is None else asdict(self.seeds),
+        }
 
 
 def _decisive(settings: Hyperparameters, task: Task, trains: bool) -> dict[str, Any]:

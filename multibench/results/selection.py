@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -79,8 +79,17 @@ def _apply(
         same = {name: best[0].fields[name] for name in varied if len({r.fields[name] for r in best}) == 1}
         return [Chosen(group, task, best, same, text)]
     if rule == "best_mean_dev" and split is not None and len(settings) > 1:
-        best_runs = max(settings, key=lambda runs: fmean(_score(run, split) for run in runs))
-        return [one(best_runs, f"best mean over all seeds on {split}, of {len(settings)} settings")]
+        common = set.intersection(*({_seeds(run) for run in runs} for runs in settings))
+        if not common:
+            return [one(runs, "none (the settings share no seeds to compare them on)") for runs in settings]
+
+        def mean(runs: tuple[StoredRun, ...]) -> float:
+            return fmean(_score(run, split) for run in runs if _seeds(run) in common)
+
+        text = f"best mean over all seeds on {split}, of {len(settings)} settings"
+        if any(len(runs) > len(common) for runs in settings):
+            text += f", compared on the {len(common)} runs that all of them have"
+        return [one(max(settings, key=mean), text)]
     text = "none (one setting)" if len(settings) == 1 else "none (each setting on its own)"
     return [one(runs, text, "median" if rule == "median" else "mean") for runs in settings]
 
@@ -96,13 +105,20 @@ def _varied(settings: list[tuple[StoredRun, ...]]) -> list[str]:
     return [n for n in names if len({json.dumps(runs[0].fields[n]) for runs in settings}) > 1]
 
 
+def _seeds(run: StoredRun) -> tuple[Any, Any]:
+    """What tells runs of one setting apart: checkpoint and fine-tuning seed."""
+    return run.fields["checkpoint"], run.fields["finetuning_seed"]
+
+
 def _selection_split(runs: list[StoredRun]) -> str | None:
-    """The first labelled evaluation of the task itself."""
-    for run in runs:
-        for name, summary in run.manifest["evaluations"].items():
-            if summary["metrics"] and name.startswith(run.fields["task"] + "."):
-                return str(name)
-    return None
+    """The labelled evaluation of the task itself that most runs have, the first by name among equals."""
+    counts = Counter(
+        str(name)
+        for run in runs
+        for name, summary in run.manifest["evaluations"].items()
+        if summary["metrics"] and name.startswith(run.fields["task"] + ".")
+    )
+    return min(counts, key=lambda name: (-counts[name], name), default=None)
 
 
 def _score(run: StoredRun, split: str) -> float:

@@ -126,6 +126,48 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _manifest_in(folder: Path) -> dict[str, Any]:
+    path = folder / "run.json"
+    try:
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ResultsError(f"{path} is missing, so this folder is no stored run.") from None
+    except (ValueError, OSError) as error:
+        raise ResultsError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(manifest, dict):
+        raise ResultsError(f"{path} holds no JSON object.")
+    version = manifest.get("schema")
+    if version != SCHEMA_VERSION:
+        raise SchemaError(
+            f"{path} has results schema {version!r}; this multibench reads version {SCHEMA_VERSION}. "
+            "Read it with the version that wrote it (run.json names it), or use another --results folder."
+        )
+    if manifest.get("checksum") != _manifest_checksum(manifest):
+        raise ResultsError(f"{path} does not match its own checksum.")
+    return manifest
+
+
+def _damage_in(folder: Path, weights: bool = True) -> str | None:
+    try:
+        manifest = _manifest_in(folder)
+    except SchemaError:
+        raise
+    except ResultsError as error:
+        return str(error)
+    for name, expected in manifest.get("checksums", {}).items():
+        if not weights and name.startswith("weights/"):
+            continue
+        path = folder / name
+        try:
+            if _sha256(path) != expected:
+                return f"{path} does not match its checksum"
+        except OSError as error:
+            return f"{path} cannot be read: {error.strerror}"
+    if "history.json" not in manifest.get("checksums", {}):
+        return f"{folder / 'run.json'} lacks its checksums"
+    return None
+
+
 class RunStore:
     """The runs of one suite in ``folder`` (``RESULTS/<suite>``)."""
 
@@ -188,50 +230,22 @@ class RunStore:
             return sorted(entry.name for entry in os.scandir(self.runs) if entry.is_dir())
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise ResultsError(
+                f"{self.runs} cannot be read as a folder of runs: {error.strerror}."
+            ) from error
 
     def manifest(self, run_id: str) -> dict[str, Any]:
         """``run.json`` of a run. Raises ``ResultsError`` if damaged, ``SchemaError`` if of another version."""
-        path = self.path(run_id) / "run.json"
-        try:
-            manifest = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            raise ResultsError(f"{path} is missing, so this folder is no stored run.") from None
-        except (ValueError, OSError) as error:
-            raise ResultsError(f"{path} cannot be read: {error}.") from error
-        if not isinstance(manifest, dict):
-            raise ResultsError(f"{path} holds no JSON object.")
-        version = manifest.get("schema")
-        if version != SCHEMA_VERSION:
-            raise SchemaError(
-                f"{path} has results schema {version!r}; this multibench reads version {SCHEMA_VERSION}. "
-                "Read it with the version that wrote it (run.json names it), or use another --results folder."
-            )
-        if manifest.get("checksum") != _manifest_checksum(manifest):
-            raise ResultsError(f"{path} does not match its own checksum.")
-        return manifest
+        return _manifest_in(self.path(run_id))
 
-    def damage(self, run_id: str) -> str | None:
+    def damage(self, run_id: str, weights: bool = True) -> str | None:
         """Why the stored run cannot be trusted, as a sentence; None if every checksum is right.
 
-        Raises ``SchemaError`` for results of another version, which is no damage.
+        Without ``weights`` kept weights are not read. Raises ``SchemaError`` for results of another
+        version, which is no damage.
         """
-        folder = self.path(run_id)
-        try:
-            manifest = self.manifest(run_id)
-        except SchemaError:
-            raise
-        except ResultsError as error:
-            return str(error)
-        for name, expected in manifest.get("checksums", {}).items():
-            path = folder / name
-            try:
-                if _sha256(path) != expected:
-                    return f"{path} does not match its checksum"
-            except OSError as error:
-                return f"{path} cannot be read: {error.strerror}"
-        if "history.json" not in manifest.get("checksums", {}):
-            return f"{folder / 'run.json'} lacks its checksums"
-        return None
+        return _damage_in(self.path(run_id), weights)
 
     def set_aside(self, run_id: str) -> Path:
         """Move a damaged run out of the way and return where it is now; nothing is deleted."""
@@ -245,10 +259,19 @@ class RunStore:
             folder.mkdir(parents=True)
         return folder
 
-    def clear_unfinished(self, run_id: str) -> None:
-        """Delete what killed processes left of this run under ``tmp/``; the caller holds its claim."""
-        for folder in (self.folder / "tmp").glob(f"{run_id}.*"):
-            shutil.rmtree(folder, ignore_errors=True)
+    def recover(self, run_id: str) -> None:
+        """Put right what a process killed while storing left of this run; the caller holds its claim.
+
+        A run that was written whole but not yet renamed is renamed now, the rest under ``tmp/`` deleted.
+        """
+        for folder in sorted((self.folder / "tmp").glob(f"{run_id}.*")):
+            whole = (folder / "run.json").exists() and _damage_in(folder) is None
+            if whole and not self.path(run_id).exists():
+                with writing(self.folder):
+                    self.runs.mkdir(exist_ok=True)
+                    folder.rename(self.path(run_id))
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _move_away(self, run_id: str, where: str) -> Path:
         target = self.folder / where / f"{run_id}.{uuid.uuid4().hex[:8]}"

@@ -78,7 +78,25 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-SeedList = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_expand_seeds), Field(min_length=1)]
+def _no_repeats(values: list[V]) -> list[V]:
+    repeated = [value for i, value in enumerate(values) if value in values[:i]]
+    if repeated:
+        raise ValueError(f"{repeated[0]} is listed twice")
+    return values
+
+
+SeedList = Annotated[
+    list[Annotated[int, Field(ge=0)]],
+    BeforeValidator(_expand_seeds),
+    Field(min_length=1),
+    AfterValidator(_no_repeats),
+]
+# What may stand beside each way of naming checkpoints.
+_BESIDE = {
+    "path": {"family", "pretraining_seed", "step"},
+    "ids": set(),
+    "family": {"pretraining_seeds", "steps", "include_aliases"},
+}
 
 
 class CheckpointSelection(_Model):
@@ -112,6 +130,10 @@ class CheckpointSelection(_Model):
             raise ValueError(
                 "'pretraining_seed' and 'step' describe a 'path'; families take 'pretraining_seeds', 'steps'"
             )
+        way = "path" if self.path is not None else "ids" if self.ids is not None else "family"
+        ignored = sorted(self.model_fields_set - {way} - _BESIDE[way])
+        if ignored:
+            raise _Misplaced(f"'{ignored[0]}' says nothing beside '{way}'", ignored[0])
         if self.path is None:
             try:
                 self.from_catalogue()
@@ -164,7 +186,9 @@ def _read_recipe(value: Any) -> Any:
     if isinstance(value, dict):
         rest = {k: v for k, v in value.items() if k not in _CHOICE_KEYS}
         kept = {k: v for k, v in value.items() if k in _CHOICE_KEYS}
-        kept["hyperparameters"] = {**(kept.get("hyperparameters") or {}), **rest}
+        given = kept.get("hyperparameters") or {}
+        if isinstance(given, dict):  # anything else is refused with its line
+            kept["hyperparameters"] = {**given, **rest}
         return kept
     return value
 
@@ -176,9 +200,9 @@ class Suite(_Model):
     description: str = ""
     checkpoints: Annotated[list[CheckpointSelection], BeforeValidator(_as_list), Field(min_length=1)]
     tasks: Annotated[list[TaskName], BeforeValidator(_as_list), Field(min_length=1)]
-    evaluations: dict[str, Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]] = Field(
-        default_factory=dict
-    )
+    evaluations: dict[
+        str, Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1), AfterValidator(_no_repeats)]
+    ] = Field(default_factory=dict)
     """Task -> what its runs are scored on: ``split`` or ``task.split``; the task's own list if not given."""
     recipe: Annotated[RecipeChoice, BeforeValidator(_read_recipe)] = RecipeChoice()
     finetuning_seeds: SeedList = Field(default_factory=lambda: [0, 1, 2, 3, 4])

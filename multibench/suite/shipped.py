@@ -20,7 +20,7 @@ def shipped_suites() -> dict[str, Path]:
 def find_suite(name: str) -> Path:
     """A suite file as given, or the shipped suite of that name. Raises ``UnknownNameError`` for neither."""
     given = Path(name)
-    if given.suffix in {".yaml", ".yml"} or given.exists():
+    if given.suffix in {".yaml", ".yml"} or given.is_file():
         return given
     shipped = shipped_suites()
     if name in shipped:

@@ -82,7 +82,7 @@ class HubLayout(_Facts):
     inputs: tuple[str, ...] | None = None
     """Column names there, if they differ from the task's."""
     revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
-    """A pinned commit. None where no source that could be read gives one; the commit is then recorded."""
+    """A pinned commit. None where no source that could be read gives one."""
 
 
 class BuiltinLayout(_Facts):

@@ -13,8 +13,16 @@ __all__ = ["micro_batches", "step_rows", "steps_in_total"]
 Rows = NDArray[np.int64]
 
 
-def steps_in_total(examples: int, batch_size: int, epochs: float, drop_last: bool) -> int:
-    """Optimizer steps of a whole training: whole steps an epoch, times epochs, rounded."""
+def steps_in_total(
+    examples: int, batch_size: int, epochs: float, drop_last: bool, window: int | None = None
+) -> int:
+    """Optimizer steps of a whole training: whole steps an epoch, times epochs, rounded.
+
+    With a shuffle ``window`` examples stream across the ends of epochs, and the number is Google's:
+    ``int(examples / batch_size * epochs)``.
+    """
+    if window is not None:
+        return max(1, int(examples / batch_size * epochs))
     per_epoch = examples / batch_size
     whole = math.floor(per_epoch) if drop_last and examples >= batch_size else math.ceil(per_epoch)
     return max(1, round(whole * epochs))

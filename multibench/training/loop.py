@@ -161,7 +161,9 @@ def train(
     device = model.device
     kind = "cuda" if device.type == "cuda" else "cpu"
     overhead = _OVERHEAD_TOKENS[kind] if overhead_tokens is None else overhead_tokens
-    steps = steps_in_total(len(encoded), settings.batch_size, settings.epochs, settings.drop_last)
+    steps = steps_in_total(
+        len(encoded), settings.batch_size, settings.epochs, settings.drop_last, settings.shuffle_window
+    )
     run_steps = steps if max_steps is None else min(steps, max_steps)
     target = torch.from_numpy(labels if labels.dtype.kind == "i" else labels.astype(np.float32)).to(device)
     optimizer = build_optimizer(model, settings)
@@ -219,6 +221,10 @@ def train(
                 if divergence is not None:
                     break
     model.eval()
+    if divergence is None and not all(bool(torch.isfinite(p).all()) for p in parameters):
+        # The last update itself broke the weights; no later loss was there to show it.
+        last = read - 1
+        divergence = Divergence(last, float("nan"), float(losses[last]), float(rates[last]))
     return TrainingRecord(
         losses=losses[:read].cpu().numpy(),
         learning_rates=rates[:read],

@@ -78,7 +78,19 @@ def test_a_diverged_run_counts_as_nothing_in_the_choice(results: Path) -> None:
         learning_rate=2e-5,
         suite={"selection": "best_mean_dev"},
     )
-    # 0.584 on average with it, against 0.6825 of the other
+    # Without a partner under the other rate it is no part of the choice ...
+    (chosen,) = select_settings(Results.open(results))
+    assert chosen.varied == {"learning_rate": 2e-5}
+    assert chosen.selection.endswith("of 2 settings, compared on the 4 runs that all of them have")
+    store_run(
+        results / "suite",
+        outputs=OUTPUTS,
+        pretraining_seed=2,
+        learning_rate=5e-5,
+        metrics={"accuracy": 0.68},
+        suite={"selection": "best_mean_dev"},
+    )
+    # ... with one it counts: 0.584 on average with it, against 0.682 of the other
     (chosen,) = select_settings(Results.open(results))
     assert chosen.varied == {"learning_rate": 5e-5}
 
