@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from multibench.errors import NameTakenError, UnknownNameError
+from multibench.errors import MultibenchError, NameTakenError, UnknownNameError
 
 __all__ = ["Registry", "near_matches"]
 
@@ -92,7 +92,13 @@ class Registry(Generic[T]):
         from importlib.metadata import entry_points  # slow to import, so only where it is used
 
         for point in entry_points(group=self._group or ""):
-            loaded = point.load()
-            entry = loaded() if callable(loaded) and not isinstance(loaded, type) else loaded
             package = point.dist.name if point.dist else point.value
+            try:
+                loaded = point.load()
+                entry = loaded() if callable(loaded) and not isinstance(loaded, type) else loaded
+            except Exception as error:  # somebody else's code: whatever it raises
+                raise MultibenchError(
+                    f"The {self.kind} '{point.name}' of the package {package} cannot be loaded "
+                    f"({type(error).__name__}: {error}). Update or remove that package."
+                ) from error
             self.register(point.name, entry, origin=f"the package {package}")
