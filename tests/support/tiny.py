@@ -29,7 +29,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 GOOD = ["fine", "good", "great", "happy", "kind", "lovely", "nice", "superb", "warm", "wise"]
 BAD = ["awful", "bad", "bleak", "cruel", "dull", "gloomy", "nasty", "poor", "sad", "vile"]
 PLAIN = [
-    f"{start}{end}" for start in ("ba", "de", "fi", "go", "ku") for end in ("la", "mo", "ne", "ri", "su")
+    f"{start}{end}" for start in ("ba", "de", "fo", "gu", "ki") for end in ("la", "mo", "ne", "ri", "su")
 ]
 VOCABULARY = [
     *SPECIAL,
