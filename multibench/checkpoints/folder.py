@@ -51,12 +51,6 @@ class CheckpointFolder:
             )
         return [names[label] for label in labels]
 
-    @cached_property
-    def content_with_head(self) -> str:
-        """As ``content``, and what the model's own head calls its classes."""
-        labels = json.dumps(self.config["id2label"], sort_keys=True)
-        return hashlib.sha256(f"{self.content}\nhead {labels}".encode()).hexdigest()
-
     def _weights(self) -> str:
         # Copies keep sizes and modification times; inode and change time they do not keep.
         found = [(str(p.resolve()), p.stat()) for p in weight_files(self.path)]
