@@ -50,12 +50,14 @@ def test_each_part_of_the_content_decides(tmp_path: Path) -> None:
     assert len(digests) == len(others) + 1
 
 
-def test_names_of_classes_decide_for_the_models_own_head_alone(tmp_path: Path) -> None:
+def test_names_of_classes_do_not_decide_but_give_the_order_of_an_own_head(tmp_path: Path) -> None:
     plain = open_folder(make_checkpoint(tmp_path / "plain"))
-    named = open_folder(make_checkpoint(tmp_path / "named", id2label={"0": "same", "1": "other"}))
-    turned = open_folder(make_checkpoint(tmp_path / "turned", id2label={"0": "other", "1": "same"}))
-    assert plain.content == named.content == turned.content
-    assert len({folder.content_with_head for folder in (plain, named, turned)}) == 3
+    named = open_folder(make_checkpoint(tmp_path / "named", id2label={"0": "same", "1": " Other"}))
+    assert plain.content == named.content
+    assert named.class_order(["other", "same"]) == [1, 0]
+    for folder, labels in ((plain, ["other", "same"]), (named, ["other", "different"])):
+        with pytest.raises(CheckpointError, match="names its classes"):
+            folder.class_order(labels)
 
 
 def test_the_digest_of_weights_is_kept_and_read_from_the_cache(

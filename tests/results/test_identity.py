@@ -135,6 +135,12 @@ def test_everything_else_in_the_identity_changes_the_id() -> None:
     assert len(ids | {identity.run_id}) == len(changes) + 1
 
 
+def test_the_order_of_an_own_heads_classes_decides() -> None:
+    orders = [None, [0, 1], [1, 0]]
+    ids = {RunIdentity.of("a" * 64, find_task("rte"), None, SETTINGS, None, order).run_id for order in orders}
+    assert len(ids) == 3
+
+
 def test_each_of_the_three_seeds_changes_the_id() -> None:
     seeds = derive_seeds(0)
     ids = {_identity(seeds=replace(seeds, **{field.name: 7})).run_id for field in fields(Seeds)}

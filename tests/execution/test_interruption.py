@@ -1,0 +1,172 @@
+"""A suite that is stopped or killed loses nothing, repeats nothing, and ends in the same bits."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import REPOSITORY, environment
+from tests.support.tiny import RECIPE, Bench, make_bench
+
+pytestmark = pytest.mark.timeout(1200)  # each start of Python and torch takes seconds, on a busy machine many
+
+SEEDS = "0-7"
+
+
+def _suite(root: Path) -> Bench:
+    bench = make_bench(root)
+    bench.write(finetuning_seeds=SEEDS, keep_weights="last", recipe={**RECIPE, "epochs": 3})
+    return bench
+
+
+def _start(bench: Bench) -> subprocess.Popen[str]:
+    words = ["-m", "multibench", "run", str(bench.suite), *bench.options, "--threads", "1"]
+    return subprocess.Popen(
+        [sys.executable, *words],
+        cwd=REPOSITORY,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _stored(bench: Bench) -> dict[str, tuple[int, int]]:
+    """Inode and modification time of the files of every stored run: the same if nobody touched them."""
+    return {
+        path.relative_to(bench.store.runs).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in sorted(bench.store.runs.glob("*/**/*"))
+        if path.is_file()
+    }
+
+
+def _wait(process: subprocess.Popen[str], until: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 500
+    while not until():
+        if process.poll() is not None or time.monotonic() > limit:
+            process.kill()
+            out, err = process.communicate()
+            pytest.fail(f"the command ended before it could be stopped ({process.returncode}): {out}{err}")
+        time.sleep(0.001)
+
+
+def _stop(process: subprocess.Popen[str], number: int) -> str:
+    os.kill(process.pid, number)
+    _, err = process.communicate(timeout=300)
+    return err
+
+
+def _outputs(bench: Bench) -> dict[str, bytes]:
+    return {
+        run.run_id: run.store.predictions(run.run_id, "pairs.dev").outputs.tobytes()
+        for run in bench.opened().stored
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The predictions of the suite made without interruption, in this process."""
+    bench = _suite(tmp_path_factory.mktemp("undisturbed"))
+    bench.run()
+    return _outputs(bench)
+
+
+def test_a_suite_stopped_and_killed_again_and_again_ends_in_the_same_bits(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    bench = _suite(tmp_path)
+    scratch = bench.store.folder / "tmp"
+
+    # Ctrl-C while the second or third run trains
+    process = _start(bench)
+    _wait(process, lambda: len(bench.store.run_ids()) >= 1)
+    said = _stop(process, signal.SIGINT)
+    assert process.returncode == 130, said
+    assert said.rstrip().endswith(
+        "Stopped. Finished runs are stored; the same command goes on where it stopped."
+    )
+    assert "Traceback" not in said
+    first = _stored(bench)
+    assert 1 <= len(bench.store.run_ids()) < 8
+    assert list((bench.store.folder / "claims").glob("[0-9a-f]*")) == []
+    assert list(scratch.iterdir()) == []
+
+    # SIGKILL while a run is being written
+    process = _start(bench)
+    _wait(process, lambda: any(scratch.iterdir()))
+    _stop(process, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    second = _stored(bench)
+    assert first.items() <= second.items()
+    assert all(bench.store.damage(run_id) is None for run_id in bench.store.run_ids())
+
+    # SIGKILL at the moment that one more run is stored
+    process = _start(bench)
+    count = len(bench.store.run_ids())
+    _wait(process, lambda: len(bench.store.run_ids()) > count)
+    _stop(process, signal.SIGKILL)
+    third = _stored(bench)
+    assert second.items() <= third.items()
+    assert len(bench.store.run_ids()) < 8
+
+    # The same command once more, to the end
+    outcome = bench.run()
+    assert outcome.failed == 0
+    assert third.items() <= _stored(bench).items()  # nothing was done twice
+    assert _outputs(bench) == undisturbed  # nothing was lost, and not a bit is different
+    assert list(scratch.iterdir()) == []
+    assert not (bench.store.folder / "damaged").exists()
+    assert not (bench.store.folder / "replaced").exists()
+    assert bench.run().made == {}
+
+
+@pytest.mark.slow
+def test_a_suite_killed_at_random_moments_ends_in_the_same_bits(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    bench = _suite(tmp_path)
+    rng = random.Random(7)
+    kills = 0
+    while len(bench.store.run_ids()) < 8:
+        process = _start(bench)
+        before = _stored(bench)
+        claims = bench.store.folder / "claims"
+        _wait(process, lambda claims=claims: any(claims.glob("[0-9a-f]*")))  # type: ignore[misc]
+        time.sleep(rng.uniform(0, 2.0))
+        if process.poll() is None:
+            kills += 1
+        _stop(process, signal.SIGKILL) if process.poll() is None else process.communicate()
+        assert before.items() <= _stored(bench).items()
+        assert kills < 60, "no progress"
+    assert kills >= 3
+    assert bench.run().failed == 0
+    assert _outputs(bench) == undisturbed
+
+
+def test_a_claim_of_a_dead_process_does_not_hold_the_run_up(tmp_path: Path) -> None:
+    import json
+    import socket
+
+    bench = make_bench(tmp_path)
+    (first, _) = [run.run_id for run in bench.plan().runs]
+    assert first is not None
+    claims = bench.store.folder / "claims"
+    claims.mkdir(parents=True)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    owner = {"host": socket.gethostname(), "pid": gone.pid, "started": "12345", "token": "x"}
+    (claims / first).write_text(json.dumps(owner))
+    started = time.monotonic()
+    bench.run()
+    assert len(bench.store.run_ids()) == 2
+    assert time.monotonic() - started < 200
+    assert list(claims.glob("[0-9a-f]*")) == []
