@@ -183,7 +183,8 @@ def _earlier_weights(run: PlannedRun, store: RunStore) -> CheckpointFolder | Non
     if run.stored is None or run.stored["status"] in {"failed", "diverged"} or run.folder is None:
         return None
     folder = store.path(run.stored["run_id"]) / "weights"
-    if not folder.is_dir():
+    # Plans check predictions only; weights are checked here, where they are used.
+    if not folder.is_dir() or store.damage(run.stored["run_id"]) is not None:
         return None
     return CheckpointFolder(folder, read_config(folder), run.folder.vocabulary)
 
