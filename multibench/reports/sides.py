@@ -61,7 +61,7 @@ def joined_sides(
             f"Base and experiment share {len(shared)} runs, such as {min(shared)}; narrow the filters."
         )
     chosen = [
-        {c.task: c for c in _one_setting(side, rule, name)}
+        {c.task: c for c in _one_setting(side, rule, name, task)}
         for side, name in zip(sides, ("base", "experiment"), strict=True)
     ]
     tasks = [t for t in sorted(set(chosen[0]) & set(chosen[1])) if task in (None, t)]
@@ -73,11 +73,12 @@ def joined_sides(
     yield from found
 
 
-def _one_setting(side: Results, rule: str | None, name: str) -> list[Chosen]:
-    """The side's runs by task, all of them one group under one setting."""
+def _one_setting(side: Results, rule: str | None, name: str, only: str | None) -> list[Chosen]:
+    """The side's runs by task, all of them one group under one setting; of one task if ``only`` names it."""
     by_task: dict[str, list[Chosen]] = {}
     for chosen in select_settings(side, rule):
-        by_task.setdefault(chosen.task, []).append(chosen)
+        if only in (None, chosen.task):
+            by_task.setdefault(chosen.task, []).append(chosen)
     merged = []
     for task, parts in by_task.items():
         groups = [part.group for part in parts]
