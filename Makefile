@@ -1,4 +1,4 @@
-# `make test` and `make demo` are all that a newcomer needs; each sets up what it needs.
+# `make test` is all that a newcomer needs; it sets up what it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

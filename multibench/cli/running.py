@@ -1,4 +1,4 @@
-"""``demo``, ``plan``, ``run``, ``status`` and ``verify``: from a suite to stored runs."""
+"""``plan``, ``run``, ``status`` and ``verify``: from a suite to stored runs."""
 
 from __future__ import annotations
 
@@ -26,24 +26,10 @@ _STOPPED = "Stopped. Finished runs are stored; the same command goes on where it
 
 def add_verbs(app: typer.Typer) -> None:
     """Add this module's verbs."""
-    app.command()(demo)
     app.command()(plan)
     app.command()(run)
     app.command()(status)
     app.command()(verify)
-
-
-def demo(
-    results: ResultsOption = Path("results"),
-    workers: Annotated[int, typer.Option(min=1, help="Processes that share the runs.")] = 2,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")] = False,
-) -> None:
-    """The whole job on built-in models and tasks, with no network: run, compare, find the noise."""
-    from multibench import api
-    from multibench.reports.demo import demo_text
-
-    api.run("demo", results, offline=True, quiet=quiet, workers=workers)
-    typer.echo(demo_text(results / "demo"), nl=False)
 
 
 def plan(

@@ -101,7 +101,7 @@ def distil(teacher_folder: Path, out: Path, steps: int = STEPS) -> float:
         real = attended.flatten() == 1
         same = cosine_embedding_loss(states[real], wanted[real], torch.ones(1))
         optimizer.zero_grad()
-        (masked + same).backward()
+        (masked + same).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0, foreach=True)
         optimizer.step()
         losses.append(masked.item())

@@ -7,6 +7,7 @@ so that every finite verb agrees with its subject.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from multibench.pocket.lexicon import Adjective, Noun, Verb
 
@@ -81,9 +82,9 @@ class Clause:
     fronted: bool = False  # the place comes first: "near the barn the dog sleeps"
     ever: bool = False  # wants a licensor: "no dog ever sleeps", not "a dog ever sleeps"
 
-    def but(self, **changes: object) -> Clause:
+    def but(self, **changes: Any) -> Clause:
         """A copy with some fields changed."""
-        return replace(self, **changes)  # type: ignore[arg-type]
+        return replace(self, **changes)
 
 
 def noun_phrase(phrase: NounPhrase) -> list[str]:

@@ -83,7 +83,7 @@ def _write_predictions(path: Path, predictions: Predictions) -> None:
         path,
         compression="zstd",
         use_dictionary=False,
-        use_byte_stream_split=names,  # type: ignore[arg-type]
+        use_byte_stream_split=names,
         write_statistics=False,
     )
 

@@ -16,10 +16,24 @@ from multibench.pocket.acceptability import VIOLATIONS, acceptability
 from multibench.pocket.stress import SUBCASES
 from multibench.pocket.tasks import POCKET_TASKS, VERSION, fingerprint, split
 from multibench.pocket.world import Words
-from tests.pocket.pocket_recogniser import accepts
+from tests.pocket.recogniser import accepts
 
 # Whoever changes a row changes `VERSION` as well: runs on other data are other runs.
-FINGERPRINTS: dict[tuple[str, str], str] = {}
+FINGERPRINTS = {
+    ("pocket_acceptability", "train"): "35d26b5e3d27bc5bfa83b0860c2d4f61b52e1d3b722e25cc6bfca60f044c1279",
+    ("pocket_acceptability", "dev"): "5dd6e90517e847526d43f76c797b98ea2c65a62f94b2bc0240dc9369a3a8952d",
+    ("pocket_inference", "train"): "a0c695f452c79cc38aa768ae8618c7dac54a200825ba5eb85f3705b82abfb7fc",
+    ("pocket_inference", "dev_matched"): "87a074a03f31e37880412e799560ec7a1647163fff798273c8e760e3c75e45e1",
+    (
+        "pocket_inference",
+        "dev_mismatched",
+    ): "1d5767be90dbc96606ddadb91695fc41a81426a30ef32622a249a2339d0e8b2d",
+    ("pocket_questions", "train"): "258164790df6027a02c87f6d54a2b5c4f959f53ba917589362c77f5b187836bc",
+    ("pocket_questions", "dev"): "d91341e22b9b5eefe2ab917baec2e895dbaf7721c64ce8e6946acf05ce40de02",
+    ("pocket_similarity", "train"): "0cba12784528d6a135ec4a55e17d5315583be3ccf2d0bd76022ed3226b23240a",
+    ("pocket_similarity", "dev"): "2f1b333b2e059e2b5015224fdade8c1edf5918b4ddc2963f7967715e67b2d1cc",
+    ("pocket_stress", "dev"): "742ebd09d34b25a354eddfa68addbb7d52587cd7d79eaf6a1f4457933018cc1d",
+}
 PARTS = [(task.name, part) for task in POCKET_TASKS for part in task.sizes]
 TEXTS = ("sentence", "sentence1", "sentence2", "premise", "hypothesis", "context", "question")
 
