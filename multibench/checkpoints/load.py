@@ -54,6 +54,7 @@ def _build(folder: CheckpointFolder, head: Head, dropout: Dropout) -> PreTrained
     from transformers.utils import logging
 
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     settings: dict[str, Any] = {k: v for k, v in folder.config.items() if k not in {"model_type", "id2label"}}
     bert = folder.config["model_type"] == "bert"
     names = (
