@@ -131,11 +131,17 @@ def local_checkpoint(
             else " Relative paths are looked for below --checkpoints DIR, too."
         )
         raise CheckpointError(f"There is no checkpoint folder {looked}.{hint}")
+    try:
+        architecture = _architecture(read_config(folder))
+    except CheckpointError as error:
+        if str(folder) in str(error):
+            raise
+        raise CheckpointError(f"{folder / 'config.json'} describes no model: {error}") from error
     evidence = Evidence("seen", "the folder itself")
     return Checkpoint(
         id=path,
         family=family or "local",
-        architecture=_architecture(read_config(folder)),
+        architecture=architecture,
         sources=(Source("folder", str(folder.resolve()), evidence),),
         pretraining_seed=pretraining_seed,
         step=step,

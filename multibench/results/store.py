@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -45,12 +46,23 @@ class Predictions:
     texts: tuple[str, ...] | None = None
 
 
+def _error_number(error: Exception) -> int | None:
+    """The operating system's number of an error, which libraries written in Rust tell in words only."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    said = re.search(r"\(os error (\d+)\)", str(error))
+    return None if said is None else int(said.group(1))
+
+
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write into a ``StorageError`` with a sentence."""
     try:
         yield
-    except OSError as error:
+    except Exception as error:
+        number = _error_number(error)
+        if number is None:
+            raise
         reasons = {
             errno.ENOSPC: "the disk is full",
             errno.EDQUOT: "the disk quota is used up",
@@ -59,7 +71,7 @@ def writing(folder: Path) -> Iterator[None]:
             errno.EPERM: "permission is denied",
             errno.ENOTDIR: "a part of the path is a file",
         }
-        reason = reasons.get(error.errno or 0, error.strerror or str(error))
+        reason = reasons.get(number, os.strerror(number))
         raise StorageError(
             f"Nothing could be written to {folder}: {reason}. All finished runs are kept; "
             "make room or give another --results folder, and repeat the command."

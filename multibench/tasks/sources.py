@@ -116,7 +116,7 @@ def _from_hub(task: Task, split: str, sources: DataSources) -> Examples:
             )
     except Exception as error:  # the library raises OSError, ValueError, RuntimeError and its own kinds
         hint = _where_to_put_it(task, split, sources)
-        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         what = (
             f"failed to load: {why}" if reachable else "is not on this machine and the Hub cannot be reached"
         )
