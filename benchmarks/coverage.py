@@ -19,6 +19,7 @@ MCC cells: binary labels (half positive), an answer as above. Pearson cells: the
 prediction of b_j.
 """
 
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-incomplete-defs
 from __future__ import annotations
 
 import argparse
@@ -28,6 +29,7 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtrit
@@ -200,25 +202,22 @@ def other_block(rng, name, design, reps, seeds, examples, sd):
         labels = rng.integers(0, 2, size=(reps, examples))
         first, second = (np.where(side > 0, labels[:, None], 1 - labels[:, None]) for side in (first, second))
     weights = example_counts(rng, examples)
-    tables, columns, scores = [], [], []
     pseudo, drawn = [], []
     for r in range(reps):
         prepared = metric.prepare(labels[r], np.concatenate([first[r], second[r]]))
         pseudo.append(prepared.scores()[:, None] + prepared.influence())
         drawn.append(prepared.draws(weights))
-    values, scores = np.array(pseudo), np.array(drawn).transpose(1, 0, 2)
+    values, drawn_scores = np.array(pseudo), np.array(drawn).transpose(1, 0, 2)
     one, two = values[:, :seeds], values[:, seeds:]
     columns = two.mean(axis=1) - one.mean(axis=1)
     if design == "paired":
         tables = [two_way(two - one)]
-        scores, of_seeds = [scores[:, :, seeds:] - scores[:, :, :seeds]], [counts(rng, seeds)]
+        scores = [drawn_scores[:, :, seeds:] - drawn_scores[:, :, :seeds]]
     else:
         tables = [two_way(one), two_way(two)]
-        scores, of_seeds = (
-            [scores[:, :, :seeds], scores[:, :, seeds:]],
-            [counts(rng, seeds), counts(rng, seeds)],
-        )
+        scores = [drawn_scores[:, :, :seeds], drawn_scores[:, :, seeds:]]
     value = columns.mean(axis=1)
+    of_seeds = [counts(rng, seeds) for _ in tables]
     return value, intervals(tables, columns, scores, of_seeds, value), None
 
 
@@ -237,7 +236,10 @@ def grid():
 def run_cell(cell, repetitions):
     metric, design, seeds, examples, sd = cell
     rng = np.random.Generator(np.random.SFC64(zlib.crc32(repr(cell).encode())))
-    values, lows, highs, truths = [], {}, {}, []
+    values: list[Any] = []
+    truths: list[Any] = []
+    lows: dict[str, list[Any]] = {}
+    highs: dict[str, list[Any]] = {}
     done = 0
     while done < repetitions:
         reps = min(max(1, CELLS // (seeds * examples)), repetitions - done, 100)
@@ -276,7 +278,7 @@ def run_cell(cell, repetitions):
 def finished(path):
     if not path.exists():
         return {}
-    table = {}
+    table: dict[Any, dict[str, Any]] = {}
     with path.open() as file:
         for row in csv.DictReader(file):
             key = (

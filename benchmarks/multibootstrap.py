@@ -8,12 +8,14 @@ of unanimous examples are printed, since identical columns are drawn together), 
     OMP_NUM_THREADS=2 python benchmarks/multibootstrap.py [--quick]
 """
 
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-incomplete-defs
 from __future__ import annotations
 
 import argparse
 import resource
 import time
 import warnings
+from typing import Any
 
 import numpy as np
 import scipy.stats
@@ -28,7 +30,8 @@ def data(rng, kind, seeds, runs, n):
     """A base and an experiment side of ``seeds / 2`` seeds each, ``runs`` runs a seed."""
     difficulty = rng.normal(0, 3, n)
     labels = rng.normal(0, 1, n) if kind == "values" else rng.integers(0, 2, n)
-    outputs, info = [], {"seed": [], "intervention": []}
+    outputs: list[Any] = []
+    info: dict[str, list[Any]] = {"seed": [], "intervention": []}
     for s in range(seeds):
         seed_noise = rng.normal(0, 0.7, n)
         for _ in range(runs):
@@ -43,11 +46,11 @@ def data(rng, kind, seeds, runs, n):
     return info, np.array(outputs), labels
 
 
-def best_of(times, function):
+def best_of(times, function, *args, **kwargs):
     found = []
     for _ in range(times):
         started = time.perf_counter()
-        function()
+        function(*args, **kwargs)
         found.append(time.perf_counter() - started)
     return min(found)
 
@@ -115,7 +118,7 @@ def main():
         draws = draws // 10 if chosen.quick else draws
         info, preds, labels = data(np.random.default_rng(1), kind, seeds, runs, n)
         multibootstrap(info, preds, labels, metric, nboot=100, rng=0)
-        ours = best_of(3, lambda: multibootstrap(info, preds, labels, metric, nboot=draws, rng=0))
+        ours = best_of(3, multibootstrap, info, preds, labels, metric, nboot=draws, rng=0)
         theirs = baseline(function, preds, labels) * draws
         alone = random_numbers(draws, n)
         same = (preds == preds[0]).all(axis=0).mean()

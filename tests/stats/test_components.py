@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def nested_scores(rng, s=6, f=3, x=150, drop=()):
 @pytest.mark.parametrize("drop", [(), (1, 2, 5, 9)])
 def test_nested_components_are_unbiased_and_their_intervals_cover(drop):
     rng = np.random.default_rng(0)
-    found: dict[str, list] = {name: [] for name in TRUE}
+    found: dict[str, list[Any]] = {name: [] for name in TRUE}
     for _ in range(150):
         info, y, labels = nested_scores(rng, drop=drop)
         components = variance_components(info, y, labels, "mean")
@@ -74,7 +75,7 @@ def test_crossed_components_are_unbiased():
         "residual": (s, f, x),
     }
     info = {"seed": np.repeat(np.arange(s), f), "finetune_seed": np.tile(np.arange(f), s)}
-    found: dict[str, list] = {name: [] for name in true}
+    found: dict[str, list[Any]] = {name: [] for name in true}
     for _ in range(200):
         y = np.zeros((s, f, x))
         for name, shape in shapes.items():

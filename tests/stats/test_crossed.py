@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from multibench.stats.crossed import crossed_interval
 
 def two_sides(seed=0, seeds=(6, 7), runs=2, n=83, sd=0.3, effect=0.0):
     rng = np.random.default_rng(seed)
-    info: dict[str, list] = {"seed": [], "intervention": []}
+    info: dict[str, list[Any]] = {"seed": [], "intervention": []}
     rows = []
     difficulty = rng.normal(0, 1, n)
     for side, count in enumerate(seeds):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from multibench.stats import TaskRuns, adjust, macro_score, max_t, multibootstra
 
 def runs(seed=0, groups=("a", "b", "c"), seeds=5, n=60, shift=0.0):
     rng = np.random.default_rng(seed)
-    info: dict[str, list] = {"seed": [], "group": []}
+    info: dict[str, list[Any]] = {"seed": [], "group": []}
     rows, difficulty = [], rng.normal(0, 1, n)
     for g, group in enumerate(groups):
         for s in range(seeds):
@@ -50,7 +52,7 @@ def test_adjustments_against_hand_worked_values():
     by = 1 + 1 / 2 + 1 / 3
     assert adjust(values, "benjamini-yekutieli").adjusted == pytest.approx((0.03 * by, 0.04 * by, 0.04 * by))
     with pytest.raises(StatisticsError, match="holm"):
-        adjust(values, "bonferroni")
+        adjust(values, "bonferroni")  # type: ignore[arg-type]
 
 
 def test_max_t_keeps_the_family_wise_level_and_uses_correlation():

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ N_EXAMPLES = 12
 
 def reference_inputs():
     j = np.arange(N_EXAMPLES)
-    rows: list = []
+    rows: list[Any] = []
     seeds, finetune, side = list[int](), list[int](), list[bool]()
     for which, n_seeds in ((0, 4), (1, 5)):
         for s in range(n_seeds):
@@ -37,7 +38,7 @@ def reference_inputs():
 
 def random_inputs(seed=0, seeds=(5, 4), runs=3, n=37):
     rng = np.random.default_rng(seed)
-    info: dict[str, list] = {"seed": [], "intervention": []}
+    info: dict[str, list[Any]] = {"seed": [], "intervention": []}
     scores = []
     difficulty = rng.normal(0, 1, n)
     for side, count in enumerate(seeds):
@@ -147,7 +148,8 @@ def test_no_shuffling_of_runs_or_examples_changes_anything(metric):
     labels = rng.integers(0, 2, preds.shape[1])
     values = preds + rng.normal(0, 0.1, preds.shape) if metric in ("pearson", "spearman", "mean") else preds
     before = multibootstrap(info, values, labels, metric, nboot=40, rng=5)
-    after = multibootstrap(*shuffled(info, values, labels, rng), metric, nboot=40, rng=5)
+    mixed_info, mixed, mixed_labels = shuffled(info, values, labels, rng)
+    after = multibootstrap(mixed_info, mixed, mixed_labels, metric, nboot=40, rng=5)
     np.testing.assert_array_equal(before.samples, after.samples)
     assert before.to_dict() == after.to_dict()
 
@@ -296,7 +298,7 @@ def test_other_estimands_equal_the_same_functional_of_the_resample(estimand):
 def test_a_callable_equals_the_registered_metric():
     info, preds, labels = random_inputs(n=15)
     labels[:7] = 0
-    kwargs = {"nboot": 25, "confidence": 0.9}
+    kwargs: dict[str, Any] = {"nboot": 25, "confidence": 0.9}
     named = multibootstrap(info, preds, labels, "f1", rng=np.random.RandomState(1), **kwargs)
 
     def f1(gold, guess):
