@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ARCHITECTURE", "STEPS", "main", "new_model", "objective", "pretrain", "schedule"]
 
-STEPS = (0, 250, 1000, 3000, 8000)
+STEPS = (0, 250, 800, 2000, 4000)
 BATCH_SIZE = 64
-PEAK_RATE, WARM_UP, WEIGHT_DECAY = 2e-3, 500, 0.01
+PEAK_RATE, WARM_UP, WEIGHT_DECAY = 2e-3, 300, 0.01
 ARCHITECTURE = {
     "hidden_size": 64,
     "num_hidden_layers": 2,
