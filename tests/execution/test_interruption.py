@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import REPOSITORY, environment
+from tests.support.command import REPOSITORY, environment, heed_interruptions
 from tests.support.tiny import RECIPE, Bench, make_bench
 
 pytestmark = pytest.mark.timeout(1200)  # each start of Python and torch takes seconds, on a busy machine many
@@ -33,6 +33,7 @@ def _start(bench: Bench) -> subprocess.Popen[str]:
         [sys.executable, *words],
         cwd=REPOSITORY,
         env=environment(),
+        preexec_fn=heed_interruptions,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.command import environment
+from tests.support.command import environment, heed_interruptions
 from tests.support.tiny import Bench, make_bench
 
 RUNS = 12
@@ -100,7 +100,7 @@ def test_one_worker_killed_in_mid_suite(tmp_path: Path, undisturbed: Bench) -> N
     _killed_and_resumed(tmp_path, undisturbed, kills=2, workers=1, seed=0)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_two_workers_killed_in_mid_suite(tmp_path: Path, undisturbed: Bench) -> None:
     _killed_and_resumed(tmp_path, undisturbed, kills=5, workers=2, seed=1)
 
@@ -126,7 +126,9 @@ def test_two_commands_on_one_suite_make_each_run_once(tmp_path: Path, undisturbe
 def test_an_interruption_says_how_to_go_on(tmp_path: Path) -> None:
     bench = _bench(tmp_path)
     command = [sys.executable, "-m", "multibench", "run", str(bench.suite), *bench.options, "--threads", "1"]
-    process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=environment(), stderr=subprocess.PIPE, text=True, preexec_fn=heed_interruptions
+    )
     _wait_for_runs_text(bench, process)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,3 +63,8 @@ def environment(**changes: str) -> dict[str, str]:
         "PYTHONPATH": str(REPOSITORY),
         **changes,
     }
+
+
+def heed_interruptions() -> None:
+    """For ``preexec_fn``: a job in the background of a shell starts with SIGINT ignored, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
