@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -103,11 +103,10 @@ class _Attempt:
         self._thread.start()
 
     def _connect(self) -> None:
-        try:
+        # Whatever goes wrong in here means one thing: the Hub cannot be reached.
+        with suppress(Exception):
             socket.create_connection(self._address, timeout=_ATTEMPT_SECONDS).close()
             self._connected = True
-        except OSError:
-            pass
 
     def succeeded(self) -> bool:
         self._thread.join(max(0.0, self._deadline - time.monotonic()))

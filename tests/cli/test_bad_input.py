@@ -324,8 +324,14 @@ def test_names_that_do_not_exist_are_refused(words: list[str], expected: str) ->
 
 def test_filters_that_name_no_field_are_refused(bench: Bench) -> None:
     assert "familly" in multibench("scores", bench.results, "--where", "familly=x").refusal()
-    words = ["compare", bench.results, "--base", "step=1", "--expt", "colour=red"]
-    assert multibench(*words).code == 2
+    words = ["compare", bench.results, "--base", "step=2000000", "--expt", "colour=red"]
+    assert "colour" in multibench(*words).refusal()
+
+
+def test_a_metric_that_does_not_exist_is_refused(bench: Bench) -> None:
+    sentence = multibench("scores", bench.results, "--metric", "acuracy").refusal()
+    assert "acuracy" in sentence
+    assert "accuracy" in sentence
 
 
 @pytest.mark.parametrize("words", [["run"], ["run", "x", "--threads", "0"], ["nothing"], ["list", "cars"]])

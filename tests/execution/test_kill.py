@@ -95,7 +95,7 @@ def _killed_and_resumed(root: Path, undisturbed: Bench, kills: int, workers: int
     assert not list((bench.store.folder / "claims").glob("[!.]*"))
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_one_worker_killed_in_mid_suite(tmp_path: Path, undisturbed: Bench) -> None:
     _killed_and_resumed(tmp_path, undisturbed, kills=2, workers=1, seed=0)
 
