@@ -107,7 +107,11 @@ def scores(
         [f"{len(failed)} runs failed and are left out: {failed[0].manifest['reason']}."] if failed else []
     )
     if not rows and metrics is not None:
-        raise ResultsError(f"No stored run was scored by '{metrics}'; name another metric, or 'all'.")
+        evaluations = [e for run in results.stored for e in run.manifest["evaluations"].values()]
+        known = sorted({name for evaluation in evaluations for name in evaluation["metrics"]})
+        raise ResultsError(
+            f"No stored run was scored by '{metrics}'; there are {', '.join(known) or 'none'}, or 'all'."
+        )
     if not rows:
         raise ResultsError("There is nothing to score: no stored run has predictions with labels.")
     names = list(dict.fromkeys(key for row in rows for key in row))
