@@ -45,7 +45,9 @@ class Workshop:
     device: torch.device
     _examples: dict[tuple[str, str], Examples] = field(default_factory=dict)
     _encoded: dict[tuple[str, str, str, int], Encoded] = field(default_factory=dict)
-    _windows: dict[tuple[str, str, str, int, int, int], EncodedSpans] = field(default_factory=dict)
+    _windows: dict[tuple[str, str, str, int, int | None, int, int | None], EncodedSpans] = field(
+        default_factory=dict
+    )
 
     def examples(self, task: Task, split: str) -> Examples:
         """A split, loaded once."""
@@ -66,7 +68,12 @@ class Workshop:
         self, folder: CheckpointFolder, task: Task, split: str, settings: Hyperparameters
     ) -> EncodedSpans:
         """The windows of a span task's split under a vocabulary, made once for all checkpoints that share it."""
-        cut = (settings.max_length, settings.doc_stride, settings.max_question_length)
+        cut = (
+            settings.max_length,
+            settings.doc_stride,
+            settings.max_question_length,
+            settings.window_overlap,
+        )
         key = (folder.vocabulary.digest, task.name, split, *cut)
         if key not in self._windows:
             tokenizer = folder.vocabulary.tokenizer()

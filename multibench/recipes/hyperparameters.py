@@ -14,7 +14,14 @@ from multibench.registry import near_matches
 __all__ = ["SPAN_ONLY", "Hyperparameters", "expand_grid"]
 
 # Hyperparameters that only tasks with answer spans (SQuAD) have a use for.
-SPAN_ONLY = ("doc_stride", "max_question_length", "n_best", "max_answer_length", "null_threshold")
+SPAN_ONLY = (
+    "doc_stride",
+    "window_overlap",
+    "max_question_length",
+    "n_best",
+    "max_answer_length",
+    "null_threshold",
+)
 
 
 class Hyperparameters(BaseModel):
@@ -49,10 +56,11 @@ class Hyperparameters(BaseModel):
     warmup_steps: int | None = Field(
         default=None, ge=0, description="number of warm-up steps; if given, it overrides warmup"
     )
-    schedule: Literal["linear", "linear_from_start", "constant"] = Field(
+    schedule: Literal["linear", "linear_from_start", "square_root", "constant"] = Field(
         default="linear",
         description="learning rate after the warm-up: linear from the peak to 0 at the last step; linear_from_start: "
-        "the line that fell from the peak at step 0, as in Google's code; or constant",
+        "the line that fell from the peak at step 0, as in Google's code; square_root: the peak times the root of "
+        "the share of steps left, as in NeMo; or constant",
     )
     clip_norm: float | None = Field(
         default=1.0, gt=0, description="largest global norm of the gradients; null: no clipping"
@@ -94,8 +102,15 @@ class Hyperparameters(BaseModel):
         default="exact",
         description="exact: each step holds the examples that the shuffle gives it, and their mean loss",
     )
-    doc_stride: int = Field(
-        default=128, ge=1, description="WordPieces between the starts of two windows of a context"
+    doc_stride: int | None = Field(
+        default=128,
+        ge=1,
+        description="WordPieces between the starts of two windows of a context; null if window_overlap is given",
+    )
+    window_overlap: int | None = Field(
+        default=None,
+        ge=0,
+        description="WordPieces that two windows of a context share (run_qa.py's doc_stride), instead of doc_stride",
     )
     max_question_length: int = Field(
         default=64, ge=1, description="longest question in WordPieces; the rest is cut"
@@ -108,10 +123,25 @@ class Hyperparameters(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _epsilon_follows_the_optimizer(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and data.get("optimizer") == "bert_adam" and "epsilon" not in data:
-            return {**data, "epsilon": 1e-6}
-        return data
+    def _defaults_that_follow_others(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        follow: dict[str, Any] = {}
+        if data.get("optimizer") == "bert_adam":
+            follow["epsilon"] = 1e-6
+        if data.get("window_overlap") is not None:
+            follow["doc_stride"] = None
+        return {**follow, **data}
+
+    @model_validator(mode="after")
+    def _windows_are_placed_in_one_way(self) -> Hyperparameters:
+        if (self.doc_stride is None) == (self.window_overlap is None):
+            given = "neither is given" if self.doc_stride is None else "both are given"
+            raise ValueError(
+                f"doc_stride and window_overlap both say where windows start, and {given}; "
+                "give one of them, and null for the other"
+            )
+        return self
 
 
 def expand_grid(values: Mapping[str, Any], where: str = "the recipe") -> tuple[Hyperparameters, ...]:
@@ -149,5 +179,6 @@ def _sentence(error: ValidationError, where: str) -> str:
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
         return f"{where} gives no {name} ({Hyperparameters.model_fields[name].description}); add it."
-    given = f", not {first['input']!r}" if name else ""
-    return f"{name} in {where}: {first['msg'][0].lower()}{first['msg'][1:]}{given}."
+    if not name:  # no single value is wrong, but how several go together
+        return f"In {where}, {first['msg'].removeprefix('Value error, ')}."
+    return f"{name} in {where}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}."

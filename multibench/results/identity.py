@@ -17,6 +17,9 @@ __all__ = ["IDENTITY_VERSION", "RunIdentity"]
 # All that a run which trains nothing depends on, besides what span tasks add.
 _WITHOUT_TRAINING = ("max_length", "precision")
 
+# Hyperparameters that came after the version below: left out where they are None, so that older ids stay.
+_LATER = ("window_overlap",)
+
 # Raised whenever the meaning of a field changes or a field is added: old runs then count as other runs.
 IDENTITY_VERSION = 1
 
@@ -90,4 +93,5 @@ def _decisive(settings: Hyperparameters, task: Task, trains: bool) -> dict[str, 
         name: value
         for name, value in values.items()
         if (task.kind == "span" if name in SPAN_ONLY else trains or name in _WITHOUT_TRAINING)
+        and not (name in _LATER and value is None)
     }

@@ -1,11 +1,11 @@
 """Questions and contexts to windows of token ids: ``[CLS] question [SEP] part of the context [SEP]``.
 
-A context that does not fit is read through several overlapping windows, as in Google's
-``run_squad.py`` and in ``squad_convert_examples_to_features`` of older transformers: ``doc_stride`` is
-the distance between the *starts* of two windows. The tokenizers library, and so Hugging Face's
-``run_qa.py``, calls the *overlap* of two windows ``stride``; where ``room`` WordPieces are left for
-the context, one is ``room`` minus the other. A distance larger than the room is cut to the room, so
-that no WordPiece is skipped.
+A context that does not fit is read through several overlapping windows, which are placed in one of
+two ways. ``doc_stride`` is the distance between the *starts* of two windows, as in Google's
+``run_squad.py`` and in ``squad_convert_examples_to_features`` of older transformers; a distance larger
+than the room that the question leaves is cut to the room, so that no WordPiece is skipped.
+``window_overlap`` is the number of WordPieces that two windows share, which the tokenizers
+library, and so Hugging Face's ``run_qa.py``, calls ``stride``. One is the room minus the other.
 """
 
 from __future__ import annotations
@@ -92,17 +92,19 @@ def encode_windows(
     examples: Examples,
     tokenizer: Tokenizer,
     max_length: int,
-    doc_stride: int = 128,
+    doc_stride: int | None = 128,
     max_question_length: int = 64,
+    window_overlap: int | None = None,
 ) -> EncodedSpans:
     """The windows of ``examples``, each of at most ``max_length`` tokens.
 
     Questions are cut to their first ``max_question_length`` WordPieces. The windows of a context start
-    ``doc_stride`` WordPieces apart (see the module), the last one is the first that reaches its
-    end. Each text is tokenized once, however many questions share it.
+    ``doc_stride`` WordPieces apart or, where that is None, share ``window_overlap`` of them (see the
+    module); the last one is the first that reaches the context's end. Each text is tokenized once,
+    however many questions share it.
 
-    Raises ``DataError`` if a question leaves no room for the context, ``CheckpointError`` if the
-    vocabulary does not know more than half of the contexts.
+    Raises ``DataError`` if a question leaves no room for the context or not more than the overlap,
+    ``CheckpointError`` if the vocabulary does not know more than half of the contexts.
     """
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -121,18 +123,21 @@ def encode_windows(
         low, high = questions.range(question)
         asked = questions.ids[low : min(high, low + max_question_length)]
         room = max_length - _SPECIAL - len(asked)
-        if room < 1:
+        shared = window_overlap or 0
+        if room <= shared:
             raise DataError(
                 f"{examples.task}.{examples.split}, id {examples.ids[i]!r}: a question of {len(asked)} WordPieces "
-                f"leaves no room for the context in a max_length of {max_length}. Raise max_length, or lower "
-                f"max_question_length (now {max_question_length})."
+                f"leaves no room for the context in a max_length of {max_length}"
+                f"{f' beyond a window_overlap of {shared}' if shared else ''}. Raise max_length, or lower "
+                f"max_question_length (now {max_question_length}){' or window_overlap' if shared else ''}."
             )
+        step = room - shared if doc_stride is None else min(doc_stride, room)
         begin, end = contexts.range(context)
         answer = None
         if examples.answers is not None and examples.answers[i]:
             answer = _tokens_of(examples.answers[i][0], contexts.characters[begin:end])
         shift = len(asked) + 2
-        for start in _starts(end - begin, room, doc_stride):
+        for start in _starts(end - begin, room, step):
             length = min(room, end - begin - start)
             parts += [head, asked, tail, contexts.ids[begin + start : begin + start + length], tail]
             second.append(shift)
@@ -156,9 +161,8 @@ def encode_windows(
     )
 
 
-def _starts(length: int, room: int, doc_stride: int) -> range:
+def _starts(length: int, room: int, step: int) -> range:
     """Where the windows of a context of ``length`` WordPieces start; one window even if it is empty."""
-    step = min(doc_stride, room)
     return range(0, max(0, length - room) + step, step)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -87,7 +88,8 @@ def learning_rate_at(step: int, steps: int, settings: Hyperparameters) -> float:
 
     Warm-up is a line from 0. ``linear`` then falls from the peak to 0; ``linear_from_start`` joins the
     line that fell from the peak at step 0, as Google's BERT code does (after 10 % warm-up it
-    enters at 90 % of the peak); ``constant`` stays.
+    enters at 90 % of the peak); ``square_root`` is ``peak sqrt(1 - step / steps)``, NeMo's
+    SquareRootAnnealing; ``constant`` stays.
     """
     peak, warm = settings.learning_rate, warmup_steps(settings, steps)
     if step < warm:
@@ -96,4 +98,6 @@ def learning_rate_at(step: int, steps: int, settings: Hyperparameters) -> float:
         return peak
     if settings.schedule == "linear_from_start":
         return peak * (1 - step / steps)
+    if settings.schedule == "square_root":
+        return peak * math.sqrt(1 - step / steps)
     return peak * (steps - step) / max(1, steps - warm)

@@ -17,8 +17,8 @@ def test_defaults() -> None:
         "warmup_steps": None, "schedule": "linear", "clip_norm": 1.0, "dropout": None,
         "attention_dropout": None,
         "head_dropout": None, "head_init": "normal", "shuffle_window": None, "drop_last": False,
-        "precision": "fp32", "batching": "exact", "doc_stride": 128, "max_question_length": 64, "n_best": 20,
-        "max_answer_length": 30, "null_threshold": 0.0,
+        "precision": "fp32", "batching": "exact", "doc_stride": 128, "window_overlap": None,
+        "max_question_length": 64, "n_best": 20, "max_answer_length": 30, "null_threshold": 0.0,
     }  # fmt: skip
 
 
@@ -27,6 +27,19 @@ def test_epsilon_follows_the_optimizer_unless_given() -> None:
     assert expand_grid({**NEEDED, "optimizer": "bert_adam", "epsilon": 1e-7})[0].epsilon == 1e-7
     both = expand_grid({**NEEDED, "optimizer": ["adamw", "bert_adam"]})
     assert [setting.epsilon for setting in both] == [1e-8, 1e-6]
+
+
+def test_windows_are_placed_by_their_distance_or_by_their_overlap() -> None:
+    (setting,) = expand_grid({**NEEDED, "window_overlap": 128})
+    assert (setting.doc_stride, setting.window_overlap) == (None, 128)
+    assert Hyperparameters.model_validate(setting.model_dump()) == setting
+    both = {**NEEDED, "window_overlap": 128, "doc_stride": 64}
+    with pytest.raises(
+        SuiteError, match=r"In my suite, doc_stride and window_overlap .* both are given; give"
+    ):
+        expand_grid(both, where="my suite")
+    with pytest.raises(SuiteError, match="neither is given"):
+        expand_grid({**NEEDED, "doc_stride": None})
 
 
 @pytest.mark.parametrize("name", Hyperparameters.model_fields)

@@ -60,6 +60,7 @@ OTHER: dict[str, Any] = {
     "precision": "bf16",
     "batching": "bucketed",
     "doc_stride": 64,
+    "window_overlap": 64,
     "max_question_length": 32,
     "n_best": 10,
     "max_answer_length": 20,
@@ -164,6 +165,11 @@ GOLDEN_UNTRAINED_ID = "771e6134ea97fe23"
 def test_the_id_of_a_given_identity_never_changes() -> None:
     assert _identity().run_id == GOLDEN_ID
     assert _identity(training_data=None, seeds=None).run_id == GOLDEN_UNTRAINED_ID
+
+
+def test_what_came_later_leaves_older_ids_alone() -> None:
+    record = _identity(task=_span_task()).to_dict()
+    assert set(SPAN_ONLY) - set(record["hyperparameters"]) == {"window_overlap"}
 
 
 def test_the_record_says_what_the_id_is_made_of() -> None:

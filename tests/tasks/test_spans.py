@@ -44,7 +44,7 @@ def _examples(
     )
 
 
-def _windows(examples: Examples, *cut: int) -> EncodedSpans:
+def _windows(examples: Examples, *cut: int | None) -> EncodedSpans:
     return encode_windows(examples, VOCABULARY.tokenizer(), *cut)
 
 
@@ -94,14 +94,19 @@ def _reference_targets(encoding: Any, window: int, answer: Answer | None) -> tup
     return start, end
 
 
-@pytest.mark.parametrize(("max_length", "doc_stride"), [(40, 10), (40, 1), (64, 25), (512, 128)])
-def test_windows_are_those_of_hugging_face(tmp_path: Path, max_length: int, doc_stride: int) -> None:
+@pytest.mark.parametrize(
+    ("max_length", "doc_stride", "overlap"),
+    [(40, 10, None), (40, 1, None), (64, 25, None), (512, 128, None), (44, None, 9), (44, None, 0)],
+)
+def test_windows_are_those_of_hugging_face(
+    tmp_path: Path, max_length: int, doc_stride: int | None, overlap: int | None
+) -> None:
     from transformers import BertTokenizer
 
     (tmp_path / "vocab.txt").write_text("\n".join(PIECES) + "\n", "utf-8")
     reference = BertTokenizer.from_pretrained(tmp_path)
-    examples = _random_examples(np.random.default_rng(max_length + doc_stride), 40)
-    found = _windows(examples, max_length, doc_stride, 512)
+    examples = _random_examples(np.random.default_rng(max_length + (doc_stride or 0)), 40)
+    found = _windows(examples, max_length, doc_stride, 512, overlap)
     assert found.targets is not None
     window = several = 0
     for i, (question, context) in enumerate(zip(*examples.texts, strict=True)):
@@ -111,7 +116,7 @@ def test_windows_are_those_of_hugging_face(tmp_path: Path, max_length: int, doc_
             context,
             truncation="only_second",
             max_length=max_length,
-            stride=room - min(doc_stride, room),
+            stride=overlap if doc_stride is None else room - min(doc_stride, room),
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
         )
@@ -226,6 +231,8 @@ def test_a_question_that_leaves_no_room_is_refused() -> None:
     ):
         _windows(examples, 32, 128, 29)
     assert _windows(examples, 32, 128, 28).context_lengths.tolist() == [2, 1, 1]
+    with pytest.raises(DataError, match=r"'q1': .* beyond a window_overlap of 9\. .* or window_overlap\."):
+        _windows(examples, 32, None, 20, 9)
 
 
 def test_an_empty_context_has_one_empty_window() -> None:

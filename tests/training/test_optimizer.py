@@ -58,6 +58,8 @@ def test_linear_schedule_equals_transformers() -> None:
 def test_other_schedules() -> None:
     rates = [learning_rate_at(s, 10, _settings(warmup=0.2, schedule="linear_from_start")) for s in range(10)]
     np.testing.assert_allclose(np.array(rates) / 2e-5, [0, 0.5, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
+    rates = [learning_rate_at(s, 4, _settings(schedule="square_root")) for s in range(4)]
+    np.testing.assert_allclose(np.array(rates) / 2e-5, np.sqrt([1, 0.75, 0.5, 0.25]))
     rates = [learning_rate_at(s, 10, _settings(warmup_steps=2, schedule="constant")) for s in range(10)]
     np.testing.assert_allclose(np.array(rates) / 2e-5, [0, 0.5, *[1] * 8])
 
