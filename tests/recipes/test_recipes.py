@@ -20,10 +20,14 @@ NAMES = {
     "bert_glue_a3",
     "bert_squad_v1",
     "bert_squad_v2",
+    "bert_readme_mrpc",
+    "bert_readme_squad",
+    "bert_readme_squad_large",
     "miniatures_glue",
     "multiberts_glue",
     "multiberts_squad",
     "distilbert_glue",
+    "distilbert_squad",
     "distilbert_sst2_card",
     "nemo_glue",
     "nemo_squad",
@@ -31,6 +35,7 @@ NAMES = {
     "megatron_glue",
     "megatron_squad",
     "dle_squad",
+    "dle_squad_dgx",
     "dle_glue",
     "hf_glue",
     "hf_squad",
@@ -82,8 +87,13 @@ def only(name: str, task: str) -> Hyperparameters:
 SINGLE = [
     ("bert_squad_v1", "squad_v1", 32, 5e-5, 3, 384),
     ("bert_squad_v2", "squad_v2", 48, 5e-5, 2, 384),
+    ("bert_readme_mrpc", "mrpc", 32, 2e-5, 3, 128),
+    ("bert_readme_squad", "squad_v1", 12, 3e-5, 2, 384),
+    ("bert_readme_squad_large", "squad_v1", 24, 3e-5, 2, 384),
+    ("bert_readme_squad_large", "squad_v2", 24, 3e-5, 2, 384),
     ("multiberts_squad", "squad_v1", 48, 5e-5, 2, 384),
     ("multiberts_squad", "squad_v2", 48, 5e-5, 2, 384),
+    ("distilbert_squad", "squad_v1", 8, 5e-5, 3, 384),
     ("distilbert_sst2_card", "sst2", 32, 1e-5, 3, 128),
     ("nemo_glue", "mnli", 32, 5e-5, 3, 128),
     ("nemo_squad", "squad_v2", 24, 3e-5, 2, 384),
@@ -100,6 +110,7 @@ SINGLE = [
     ("megatron_squad", "squad_v1", 64, 3e-5, 2, 384),
     ("megatron_squad", "squad_v2", 48, 3e-5, 2, 384),
     ("dle_squad", "squad_v1", 32, 3e-5, 2, 384),
+    ("dle_squad_dgx", "squad_v1", 256, 4.6e-5, 2, 384),
     ("dle_glue", "mrpc", 128, 1.8e-5, 3, 128),
     ("dle_glue", "sst2", 1024, 1e-5, 3, 128),
     ("hf_glue", "cola", 32, 2e-5, 3, 128),
@@ -153,7 +164,48 @@ def test_hugging_face_differs_from_google() -> None:
     assert (s.shuffle_window, s.drop_last) == (None, False)
 
 
+# Recipe -> distance of windows, overlap, longest question. run_qa.py alone counts the overlap, and cuts no question.
+WINDOWS = {
+    "bert_squad_v1": (128, None, 64),
+    "bert_squad_v2": (128, None, 64),
+    "bert_readme_squad": (128, None, 64),
+    "multiberts_squad": (128, None, 64),
+    "megatron_squad": (128, None, 64),
+    "nemo_squad": (128, None, 64),
+    "dle_squad": (128, None, 64),
+    "distilbert_squad": (128, None, 64),
+    "wwm_squad": (128, None, 64),
+    "hf_squad": (None, 128, 384),
+}
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_windows_and_answers_of_span_recipes(name: str) -> None:
+    for task in RECIPES.get(name).tasks:
+        s = only(name, task)
+        assert (s.doc_stride, s.window_overlap, s.max_question_length) == WINDOWS[name]
+        assert (s.n_best, s.max_answer_length, s.null_threshold) == (20, 30, 0.0)
+
+
+def test_googles_code_on_spans_is_the_same_but_for_the_shuffle_and_the_head() -> None:
+    for name in ("bert_squad_v1", "bert_squad_v2", "multiberts_squad"):
+        facts = RECIPES.get(name).facts("squad_v2")
+        glue = RECIPES.get("bert_glue").facts("mrpc")
+        common = set(glue) - {"learning_rate", "batch_size", "epochs", "max_length"}
+        differ = {n for n in common if facts[n].value != glue[n].value}
+        assert differ == {"shuffle_window", "head_dropout"}
+        assert "12345" in str(facts["shuffle_window"].published)
+
+
+def test_nemo_anneals_by_the_root_on_spans_and_linearly_on_glue() -> None:
+    spans, glue = only("nemo_squad", "squad_v1"), only("nemo_glue", "cola")
+    assert (spans.schedule, spans.warmup, spans.optimizer) == ("square_root", 0.0, "adamw")
+    assert (glue.schedule, glue.warmup, glue.optimizer) == ("linear", 0.1, "adamw")
+
+
 def test_other_figures() -> None:
+    assert only("dle_squad", "squad_v1").warmup == 0.1
+    assert only("dle_squad_dgx", "squad_v1").warmup == 0.2
     assert only("distilbert_sst2_card", "sst2").warmup_steps == 600
     assert only("dle_glue", "mrpc").warmup == 0.3
     assert only("megatron_glue", "mnli").warmup == 0.065
@@ -199,7 +251,7 @@ def test_statuses_say_what_is_not_the_papers_own() -> None:
 
 
 def test_what_cannot_be_run_here_says_what_was_published() -> None:
-    assert RECIPES.get("nemo_squad").facts("squad_v1")["schedule"].published == "SquareRootAnnealing"
+    assert RECIPES.get("nemo_squad").facts("squad_v1")["precision"].published == "16 bit, amp level O1"
     for entry in RECIPES:
         for task in entry.tasks:
             assert all(
