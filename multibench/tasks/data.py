@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from multibench.errors import DataError
 from multibench.tasks.task import SplitFacts, Task
 
-__all__ = ["Answer", "Examples", "check_against_facts"]
+__all__ = ["Answer", "Examples", "check_against_facts", "clusters"]
 
 
 class Answer(NamedTuple):
@@ -32,7 +33,8 @@ class Examples:
     scores ``(n,)``, or None where the split has no labels. Span tasks have questions and contexts as
     inputs, ``answers[i]`` with all gold answers of example i (none: it cannot be answered), and as
     labels 1 for answerable and 0. ``as_released`` is False if the size or the label distribution
-    differs from the task's facts.
+    differs from the task's facts. ``metadata`` are further columns ``(n,)`` of texts, by name (HANS:
+    heuristic and subcase); they take no part in training or in the fingerprint.
     """
 
     task: str
@@ -43,9 +45,25 @@ class Examples:
     origin: str
     as_released: bool = True
     answers: tuple[tuple[Answer, ...], ...] | None = None
+    metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def groups(self, name: str) -> dict[str, NDArray[np.int64]]:
+        """The rows of each value of the metadata ``name``, in the order of first occurrence.
+
+        Raises ``DataError`` if the examples have no such metadata.
+        """
+        if name not in self.metadata:
+            raise DataError(
+                f"{self.task}.{self.split} from {self.origin} has no '{name}'; "
+                f"it has {', '.join(self.metadata) or 'no metadata'}."
+            )
+        rows: dict[str, list[int]] = {}
+        for i, value in enumerate(self.metadata[name]):
+            rows.setdefault(value, []).append(i)
+        return {value: np.array(found, dtype=np.int64) for value, found in rows.items()}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -72,6 +90,16 @@ class Examples:
                 digest.update(f"{answer.start} ".encode())
                 add(answer.text)
         return digest.hexdigest()
+
+
+def clusters(task: Task, examples: Examples) -> tuple[str, ...] | None:
+    """What each example shares with others that are not independent of it, ``(n,)``: its article, its premise.
+
+    None if the task's facts name no such thing, or the source of the examples did not have it.
+    """
+    if task.cluster in task.inputs:
+        return examples.texts[task.inputs.index(task.cluster)]
+    return examples.metadata.get(task.cluster or "")
 
 
 def _difference(task: Task, facts: SplitFacts, examples: Examples) -> str | None:

@@ -1,4 +1,4 @@
-"""Where examples come from: official files in a folder, a built-in generator, or the Hub.
+"""Where examples come from: files in a folder, a built-in generator, or the Hub.
 
 All give the same examples in the same order with the same ids (row numbers; SQuAD's own ids for span
 tasks), so a fingerprint does not tell where they came from.
@@ -6,23 +6,23 @@ tasks), so a fingerprint does not tell where they came from.
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
 
 from multibench import network
 from multibench.errors import DataError, UnavailableError
 from multibench.tasks.data import Examples, check_against_facts
-from multibench.tasks.squad import read_squad, span_examples
+from multibench.tasks.examples import examples_of
+from multibench.tasks.files import Wanted, read_table
+from multibench.tasks.layouts import Columns, FileLayout, OriginalFile, SplitFile
+from multibench.tasks.squad import read_squad
+from multibench.tasks.table import Table
 from multibench.tasks.task import Task
-from multibench.tasks.tsv import read_official
 
 __all__ = ["DataSources", "load_split"]
 
@@ -38,27 +38,40 @@ class DataSources:
     accept_different: frozenset[str] = field(default_factory=frozenset)
 
 
-def _official_path(task: Task, split: str, root: Path) -> Path:
-    """Where the official file belongs below ``root``: GLUE's tasks share a folder ``glue``."""
-    assert task.official is not None
-    parts = ["glue"] if task.official.format == "tsv" else []
-    return root.joinpath(*parts, task.official.folder, task.official.splits[split].file)
+class _File(NamedTuple):
+    """A file that holds a split, or more than it: then ``original`` says how to cut it out."""
+
+    path: Path
+    layout: FileLayout
+    split: SplitFile
+    original: OriginalFile | None = None
 
 
-def _official_file(task: Task, split: str, root: Path) -> Path | None:
-    if task.official is None or split not in task.official.splits:
-        return None
-    folder, file = task.official.folder, task.official.splits[split].file
-    candidates = [_official_path(task, split, root), root / folder / file]
-    if root.name == folder:
-        candidates.append(root / file)
-    return next((path for path in candidates if path.is_file()), None)
+def _layouts(task: Task, split: str) -> list[FileLayout]:
+    return [found for found in (task.official, task.files) if found is not None and split in found.splits]
+
+
+def _find_file(task: Task, split: str, root: Path) -> _File | None:
+    """The file of ``split`` below ``root``, whose folders may be given at any height."""
+    for layout in _layouts(task, split):
+        parts = PurePath(layout.folder).parts
+        folders = [root.joinpath(*parts[start:]) for start in range(len(parts))]
+        if parts and root.name == parts[-1]:
+            folders.append(root)
+        file = layout.splits[split]
+        for original in (None, file.instead) if file.instead else (None,):
+            name = (original or file).file
+            for path in (folder / ending for folder in folders for ending in (name, f"{name}.gz")):
+                if path.is_file():
+                    return _File(path, layout, file, original)
+    return None
 
 
 def _where_to_put_it(task: Task, split: str, sources: DataSources) -> str:
-    if task.official is None or split not in task.official.splits:
+    layouts = _layouts(task, split)
+    if not layouts:
         return f"The task {task.name} has no official file layout for it."
-    path = _official_path(task, split, sources.root or Path("DATA"))
+    path = (sources.root or Path("DATA")) / layouts[0].folder / layouts[0].splits[split].file
     option = "" if sources.root else " and give --data DATA"
     return f"Put the official file at {path}{option}."
 
@@ -80,25 +93,54 @@ def _load(task: Task, split: str, sources: DataSources) -> Examples:
     if sources.root is not None:
         if not sources.root.is_dir():
             raise DataError(f"--data {sources.root} is not a folder.")
-        path = _official_file(task, split, sources.root)
-        if path is not None:
-            assert task.official is not None
-            if task.official.format == "squad":
-                return read_squad(task, split, path)
-            return read_official(task, split, task.official.splits[split], path)
+        file = _find_file(task, split, sources.root)
+        if file is not None:
+            return _from_file(task, split, file)
     if task.builtin is not None:
         rows = import_module(task.builtin.module).split(task.name, split)
-        return _from_columns(
+        columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+        return examples_of(
             task,
             split,
-            inputs=[[row[name] for row in rows] for name in task.inputs],
-            labels=[row[task.builtin.label] for row in rows],
-            ids=[row["id"] for row in rows],
-            origin="built in",
+            Table(columns, range(len(rows)), "built in"),
+            Columns(task.inputs, task.builtin.label if task.splits[split].labelled else None, ids="id"),
         )
     if task.hub is None:
         raise DataError(f"{task.name}.{split} was not found. {_where_to_put_it(task, split, sources)}")
     return _from_hub(task, split, sources)
+
+
+def _from_file(task: Task, split: str, file: _File) -> Examples:
+    format = file.layout.format_of(file.split.file)
+    assert format is not None  # a task whose files have no known format is refused when read
+    if format == "squad":
+        return read_squad(task, split, file.path)
+    columns = task.columns(file.layout, split)
+    parts, original = file.layout.parts, file.original
+    made = re.compile(parts.pattern).groupindex if parts is not None else {}
+    listing = original.ids if original is not None else ()
+    needed = (*columns.inputs, columns.label, columns.ids, *listing, parts.column if parts else None)
+    wanted = Wanted(
+        required=tuple(dict.fromkeys(name for name in needed if name is not None and name not in made)),
+        optional=tuple(name for name in task.metadata if name not in made),
+        header=file.split.header,
+        skip_short=file.split.skip_short,
+    )
+    table = read_table(file.path, format, wanted)
+    if parts is not None:
+        table = table.with_parts(parts)
+    if original is not None and original.ids_file is not None:
+        table = _cut_out(table, original, file.path.parent / original.ids_file)
+    return examples_of(task, split, table, columns)
+
+
+def _cut_out(table: Table, original: OriginalFile, ids_file: Path) -> Table:
+    """The rows of ``table`` whose ids are in ``ids_file``, or those whose are not."""
+    places = tuple(range(len(original.ids)))
+    listed = read_table(ids_file, "tsv", Wanted(places, header=False))
+    ids = set(zip(*(listed.columns[place] for place in places), strict=True))
+    rows = zip(*(table.columns[name] for name in original.ids), strict=True)
+    return table.rows([i for i, row in enumerate(rows) if (row in ids) == original.listed])
 
 
 def _from_hub(task: Task, split: str, sources: DataSources) -> Examples:
@@ -121,20 +163,17 @@ def _from_hub(task: Task, split: str, sources: DataSources) -> Examples:
             f"failed to load: {why}" if reachable else "is not on this machine and the Hub cannot be reached"
         )
         raise UnavailableError(f"{task.name}.{split}: the Hub data set {name} {what}. {hint}") from error
-    has_ids = task.kind == "span" and "id" in table.column_names
-    wanted = [*(task.hub.inputs or task.inputs), task.hub.label, *(["id"] if has_ids else [])]
+    origin = f"the Hub data set {name}"
+    label = task.hub.label if task.splits[split].labelled else None
+    ids = "id" if task.kind == "span" and "id" in table.column_names else None
+    columns = Columns(task.hub.inputs or task.inputs, label, ids=ids)
+    wanted = [*columns.inputs, *filter(None, (label, ids))]
     missing = [column for column in wanted if column not in table.column_names]
     if missing:
         raise DataError(f"The Hub data set {name} has no column {missing}; it has {table.column_names}.")
-    columns = {column: table[column][:] for column in wanted}
-    return _from_columns(
-        task,
-        split,
-        inputs=[columns[column] for column in task.hub.inputs or task.inputs],
-        labels=columns[task.hub.label],
-        ids=columns["id"] if has_ids else [str(i) for i in range(len(table))],
-        origin=f"the Hub data set {name}",
-    )
+    wanted += [column for column in task.metadata if column in table.column_names]
+    values = {column: table[column][:] for column in wanted}
+    return examples_of(task, split, Table(values, range(len(table)), origin), columns)
 
 
 def _datasets_loader() -> Callable[..., Any]:
@@ -147,39 +186,3 @@ def _datasets_loader() -> Callable[..., Any]:
         ) from error
     loader: Callable[..., Any] = load_dataset
     return loader
-
-
-def _from_columns(
-    task: Task, split: str, inputs: list[list[Any]], labels: list[Any], ids: list[str], origin: str
-) -> Examples:
-    if task.kind == "span":
-        return span_examples(task, split, ids, inputs[0], inputs[1], labels, origin)
-    for name, column in zip(task.inputs, inputs, strict=True):
-        for i, value in enumerate(column):
-            if not isinstance(value, str):
-                raise DataError(f"{origin}, example {i}: '{name}' is {value!r}, not a text.")
-    return Examples(
-        task=task.name,
-        split=split,
-        ids=tuple(ids),
-        texts=tuple(tuple(column) for column in inputs),
-        labels=_class_numbers(task, labels, origin) if task.splits[split].labelled else None,
-        origin=origin,
-    )
-
-
-def _class_numbers(task: Task, labels: list[Any], origin: str) -> NDArray[np.int64] | NDArray[np.float64]:
-    if task.kind == "regression":
-        low, high = task.score_range or (-math.inf, math.inf)
-        for i, label in enumerate(labels):
-            if not isinstance(label, (int, float)) or not low <= label <= high:
-                raise DataError(f"{origin}, example {i}: the score is {label!r}, not within {low} to {high}.")
-        # Single precision on the Hub: 3.8 comes back as 3.799999952316284 (see tsv.py).
-        return np.asarray(labels, dtype=np.float64).round(3)
-    numbers = np.empty(len(labels), dtype=np.int64)
-    for i, label in enumerate(labels):
-        code = task.labels.index(label) if label in task.labels else label
-        if not isinstance(code, int) or not 0 <= code < len(task.labels):
-            raise DataError(f"{origin}, example {i}: the label is {label!r}, not one of {list(task.labels)}.")
-        numbers[i] = code
-    return numbers

@@ -15,9 +15,11 @@ import numpy as np
 
 from multibench.errors import DataError
 from multibench.tasks.data import Answer, Examples
+from multibench.tasks.files import read_text
+from multibench.tasks.table import short
 from multibench.tasks.task import Task
 
-__all__ = ["read_squad", "span_examples"]
+__all__ = ["is_text", "read_squad", "span_examples"]
 
 # Some released offsets are said to be off by a character or two; further off is another text.
 _NEAR = 2
@@ -28,25 +30,27 @@ def read_squad(task: Task, split: str, path: Path) -> Examples:
 
     Raises ``DataError``, with the place in the file, for anything that is not SQuAD's layout.
     """
+    text = read_text(path)
     try:
-        document = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:  # JSONDecodeError is a ValueError
         raise DataError(f"{path} is not valid JSON in UTF-8: {error}. Is it cut off?") from error
     ids: list[str] = []
     questions: list[str] = []
     contexts: list[str] = []
     answers: list[Any] = []
-    for article, title in _items(document, "data", str(path)):
-        for paragraph, where in _items(article, "paragraphs", title):
+    titles: list[Any] = []
+    for article, article_place in _items(document, "data", str(path)):
+        for paragraph, where in _items(article, "paragraphs", article_place):
             context = _text(paragraph, "context", where)
             for question, place in _items(paragraph, "qas", where):
                 ids.append(_text(question, "id", place))
                 questions.append(_text(question, "question", place))
                 contexts.append(context)
                 answers.append(_given_answers(question, place) if task.splits[split].labelled else None)
-    return span_examples(task, split, ids, questions, contexts, answers, str(path))
+                titles.append(article.get("title"))
+    metadata = {"title": tuple(titles)} if "title" in task.metadata and all(map(is_text, titles)) else {}
+    return span_examples(task, split, ids, questions, contexts, answers, str(path), metadata)
 
 
 def _items(value: Any, key: str, where: str) -> list[tuple[Any, str]]:
@@ -57,14 +61,14 @@ def _items(value: Any, key: str, where: str) -> list[tuple[Any, str]]:
     places = [f"{where}{',' if ' ' not in where else ''} {key}[{i}]" for i in range(len(items))]
     for item, place in zip(items, places, strict=True):
         if not isinstance(item, dict):
-            raise DataError(f"{place} is {_short(item)}, not an object.")
+            raise DataError(f"{place} is {short(item)}, not an object.")
     return list(zip(items, places, strict=True))
 
 
 def _text(value: dict[str, Any], key: str, where: str) -> str:
     text = value.get(key)
     if not isinstance(text, str):
-        raise DataError(f"{where}: '{key}' is {_short(text)}, not a text.")
+        raise DataError(f"{where}: '{key}' is {short(text)}, not a text.")
     return text
 
 
@@ -74,7 +78,7 @@ def _given_answers(question: dict[str, Any], where: str) -> dict[str, list[Any]]
     impossible = question.get("is_impossible", not answers)
     if impossible is not (not answers):
         raise DataError(
-            f"{where}: 'is_impossible' is {_short(impossible)}, and it has {len(answers)} answers."
+            f"{where}: 'is_impossible' is {short(impossible)}, and it has {len(answers)} answers."
         )
     return {key: [answer.get(key) for answer in answers] for key in ("text", "answer_start")}
 
@@ -82,11 +86,12 @@ def _given_answers(question: dict[str, Any], where: str) -> dict[str, list[Any]]
 def span_examples(
     task: Task,
     split: str,
-    ids: Sequence[str],
+    ids: Sequence[Any],
     questions: Sequence[Any],
     contexts: Sequence[Any],
     answers: Sequence[Any],
     origin: str,
+    metadata: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Examples:
     """Examples of a span task from columns.
 
@@ -99,13 +104,15 @@ def span_examples(
         raise DataError(f"{origin} holds no questions.")
     seen: set[str] = set()
     for name in ids:
+        if not is_text(name):
+            raise DataError(f"{origin}: the id {short(name)} is not a text.")
         if name in seen:
             raise DataError(f"{origin}: the id {name!r} occurs twice.")
         seen.add(name)
     for column, values in zip(task.inputs, (questions, contexts), strict=True):
         for i, value in enumerate(values):
-            if not isinstance(value, str) or not _is_unicode(value):
-                raise DataError(f"{origin}, id {ids[i]!r}: the {column} is {_short(value)}, not a text.")
+            if not is_text(value):
+                raise DataError(f"{origin}, id {ids[i]!r}: the {column} is {short(value)}, not a text.")
     gold = None
     if task.splits[split].labelled:
         gold = tuple(
@@ -119,6 +126,7 @@ def span_examples(
         labels=None if gold is None else np.array([len(each) > 0 for each in gold], dtype=np.int64),
         origin=origin,
         answers=gold,
+        metadata=metadata or {},
     )
 
 
@@ -127,7 +135,7 @@ def _gold(given: Any, context: str, where: str, task: Task) -> tuple[Answer, ...
     texts, starts = (list(c) if isinstance(c, Sequence) and not isinstance(c, str) else None for c in columns)
     if texts is None or starts is None or len(texts) != len(starts):
         raise DataError(
-            f"{where}: the answers are {_short(given)}, not lists 'text' and 'answer_start' alike."
+            f"{where}: the answers are {short(given)}, not lists 'text' and 'answer_start' alike."
         )
     if not texts and not task.unanswerable:
         raise DataError(
@@ -139,25 +147,23 @@ def _gold(given: Any, context: str, where: str, task: Task) -> tuple[Answer, ...
 
 def _answer(text: Any, start: Any, context: str, where: str) -> Answer:
     if not isinstance(text, str) or not text or isinstance(start, bool) or not isinstance(start, int):
-        raise DataError(f"{where}: {_short(text)} at {_short(start)} is no answer with a start.")
+        raise DataError(f"{where}: {short(text)} at {short(start)} is no answer with a start.")
     for shift in sorted(range(-_NEAR, _NEAR + 1), key=abs):
         if start + shift >= 0 and context.startswith(text, start + shift):
             return Answer(text, start + shift)
     found = context[max(0, start) : max(0, start) + len(text)]
     raise DataError(
-        f"{where}: the answer {_short(text)} is said to start at character {start} of the context, where "
-        f"{_short(found)} stands."
+        f"{where}: the answer {short(text)} is said to start at character {start} of the context, where "
+        f"{short(found)} stands."
     )
 
 
-def _is_unicode(text: str) -> bool:
+def is_text(value: Any) -> bool:
+    """Whether ``value`` is a text, and one of whole characters: JSON can spell half of a surrogate pair."""
+    if not isinstance(value, str):
+        return False
     try:
-        text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+        value.encode()
+    except UnicodeEncodeError:
         return False
     return True
-
-
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."

@@ -7,24 +7,23 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from multibench.errors import DataError
 from multibench.registry import Registry
+from multibench.tasks.layouts import BuiltinLayout, Columns, Facts, FileLayout, HubLayout
 
-__all__ = ["TASKS", "HubLayout", "OfficialLayout", "OfficialSplit", "SplitFacts", "Task", "find_task"]
+__all__ = ["TASKS", "SplitFacts", "Task", "find_task"]
 
 # Names of tasks and splits become file names, and `task.split` must come apart again.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
 Kind = Literal["classification", "regression", "span"]
 
-
-class _Facts(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+_FLAT = ("tsv", "csv", "jsonl", "parquet")  # formats that hold no lists of answers, or need not
 
 
-class SplitFacts(_Facts):
+class SplitFacts(Facts):
     """Size and label distribution of one split, as released."""
 
     rows: int
@@ -43,56 +42,7 @@ class SplitFacts(_Facts):
         return self
 
 
-class OfficialSplit(_Facts):
-    """Where one split is in the original release, and in which columns."""
-
-    file: str
-    inputs: tuple[str | int, ...] = ()
-    """A column's name, or its position from 0 where the file has no header; none for ``squad``."""
-    label: str | int | None = None
-    header: bool = True
-
-
-class OfficialLayout(_Facts):
-    """The original release: tab-separated files without quoting (``tsv``), or SQuAD's JSON (``squad``)."""
-
-    format: Literal["tsv", "squad"] = "tsv"
-    folder: str
-    label_codes: tuple[str, ...] | None = None
-    """How the files write class 0, 1, ...; the label names themselves if not given."""
-    splits: dict[str, OfficialSplit]
-
-    @model_validator(mode="after")
-    def _columns_are_named(self) -> OfficialLayout:
-        for name, split in self.splits.items():
-            if (self.format == "tsv") != bool(split.inputs):
-                expected = "needs 'inputs', its columns" if self.format == "tsv" else "has no columns to name"
-                raise ValueError(f"the split {name} of a layout '{self.format}' {expected}")
-        return self
-
-
-class HubLayout(_Facts):
-    """The same examples on the Hugging Face Hub."""
-
-    id: str
-    config: str
-    label: str
-    splits: dict[str, str]
-    """Our split name -> theirs."""
-    inputs: tuple[str, ...] | None = None
-    """Column names there, if they differ from the task's."""
-    revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
-    """A pinned commit. None where no source that could be read gives one."""
-
-
-class BuiltinLayout(_Facts):
-    """Examples that a module makes: it has ``split(task, split) -> list of row dictionaries``."""
-
-    module: str
-    label: str
-
-
-class Task(_Facts):
+class Task(Facts):
     """One task. ``labels[i]`` names class i; regression and span tasks have none.
 
     The inputs of a span task are the question and the context, in this order.
@@ -114,12 +64,19 @@ class Task(_Facts):
     """Splits that a run is scored on unless a suite says otherwise."""
     merges: dict[str, tuple[str, ...]] | None = None
     """For an evaluation of another task's models: label -> that task's labels that count as it."""
+    metadata: tuple[str, ...] = ()
+    """Columns kept beside the examples where a source has them; for scores of parts, and for clusters."""
+    cluster: str | None = None
+    """The input or metadata that examples which are not independent share."""
     mean_tokens: float
     """Mean length of a training example in uncased WordPieces; for estimates of cost only."""
     licence: str
     source: str
     splits: dict[Annotated[str, Field(pattern=NAME)], SplitFacts]
-    official: OfficialLayout | None = None
+    official: FileLayout | None = None
+    """The original release."""
+    files: FileLayout | None = None
+    """Files of one's own, looked for after the original ones."""
     hub: HubLayout | None = None
     builtin: BuiltinLayout | None = None
 
@@ -133,14 +90,61 @@ class Task(_Facts):
             raise ValueError(f"the inputs of a span task are question and context, not {list(self.inputs)}")
         if self.unanswerable and self.kind != "span":
             raise ValueError("'unanswerable' is for span tasks only")
-        if self.official is not None and (self.official.format == "squad") != (self.kind == "span"):
-            raise ValueError(f"a {self.kind} task cannot have the official format '{self.official.format}'")
+        if self.cluster is not None and self.cluster not in (*self.inputs, *self.metadata):
+            raise ValueError(f"'cluster' names {self.cluster}, which is no input and not among 'metadata'")
         if self.merges is not None and set(self.merges) != set(self.labels):
             raise ValueError(f"'merges' speaks of {sorted(self.merges)}, the labels are {list(self.labels)}")
         missing = set(self.evaluations) - set(self.splits)
         if missing:
             raise ValueError(f"evaluations name splits without facts: {sorted(missing)}")
+        for name, layout in (("official", self.official), ("files", self.files)):
+            if layout is not None:
+                self._refuse_layout(name, layout)
         return self
+
+    def _refuse_layout(self, name: str, layout: FileLayout) -> None:
+        """Raise ``ValueError`` if the files of ``layout`` cannot hold this task's examples."""
+        without = sorted(set(layout.splits) - set(self.splits))
+        if without:
+            raise ValueError(f"the layout '{name}' names splits without facts: {without}")
+        codes = layout.label_codes or self.labels
+        if len(set(codes)) != len(self.labels) or len(codes) != len(self.labels):
+            raise ValueError(
+                f"the layout '{name}' has label codes {list(codes)} for {len(self.labels)} classes"
+            )
+        for split, file in layout.splits.items():
+            format_ = layout.format_of(file.file)
+            if format_ is None:
+                raise ValueError(
+                    f"the {name} format of {file.file} does not show in its ending; give 'format'"
+                )
+            if format_ not in (("squad", "jsonl", "parquet") if self.kind == "span" else _FLAT):
+                raise ValueError(f"a {self.kind} task cannot have the {name} format '{format_}'")
+            if format_ == "squad":
+                if file.inputs or file.label or layout.inputs or layout.label:
+                    raise ValueError(f"the split {split} of a layout 'squad' has no columns to name")
+                continue
+            columns = self.columns(layout, split)
+            if columns.label is None and self.splits[split].labelled:
+                raise ValueError(f"the layout '{name}' needs 'label', the column of labels, for {split}")
+            if len(columns.inputs) != len(self.inputs):
+                raise ValueError(
+                    f"the split {split} has columns {list(columns.inputs)} for {list(self.inputs)}"
+                )
+            numbered = [isinstance(c, int) for c in (*columns.inputs, columns.label) if c is not None]
+            if any(numbered) if file.header else not all(numbered):
+                raise ValueError(f"columns of {split} are numbers from 0 if it has no header, else names")
+
+    def columns(self, layout: FileLayout, split: str) -> Columns:
+        """Which columns of the file of ``split`` in ``layout`` hold inputs and labels."""
+        file = layout.splits[split]
+        label = file.label if file.label is not None else layout.label
+        return Columns(
+            inputs=file.inputs or layout.inputs or self.inputs,
+            label=label if self.splits[split].labelled else None,
+            label_codes=layout.label_codes,
+            ids="id" if self.kind == "span" else None,
+        )
 
     @property
     def outputs(self) -> int:

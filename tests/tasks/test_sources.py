@@ -13,7 +13,7 @@ from multibench import network
 from multibench.errors import DataError, UnavailableError
 from multibench.tasks import DataSources, Task, find_task, load_split
 from multibench.tasks import sources as module
-from multibench.tasks.task import HubLayout
+from multibench.tasks.layouts import HubLayout
 from tests.support.tiny import make_classification, make_regression
 
 Loader = Callable[..., Any]

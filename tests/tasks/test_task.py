@@ -7,29 +7,8 @@ from pathlib import Path
 import pytest
 
 from multibench.errors import DataError, UnknownNameError
-from multibench.metrics import METRICS
-from multibench.tasks import TASKS, Task, find_task
+from multibench.tasks import find_task
 from tests.support.tiny import make_classification, make_regression
-
-
-@pytest.mark.parametrize("task", list(TASKS), ids=lambda task: task.name)
-def test_every_task_is_complete(task: Task) -> None:
-    assert find_task(task.name) is task
-    assert task.source
-    assert task.licence
-    assert task.evaluations
-    assert set(task.metrics) <= set(METRICS.names())
-    assert task.official or task.hub or task.builtin
-    for name, split in task.splits.items():
-        assert split.rows > 0
-        if split.histogram is not None and task.kind == "classification":
-            assert list(split.histogram) == list(task.labels)
-        if task.official is not None and name in task.official.splits and task.kind != "span":
-            layout = task.official.splits[name]
-            assert (layout.label is not None) == split.labelled
-            assert len(layout.inputs) == len(task.inputs)
-    if task.official is not None and task.official.label_codes is not None:
-        assert len(task.official.label_codes) == len(task.labels)
 
 
 def test_a_task_of_ones_own_is_read_from_its_file(tmp_path: Path) -> None:
@@ -65,6 +44,19 @@ def test_an_unknown_task_brings_near_names() -> None:
         ("version = 1", "", "version"),
         ("version = 1", "version = 1\ncolour = 2", "colour"),
         ("version = 1", "version = ", "not valid TOML"),
+        ('file = "dev.tsv"', 'file = "dev.xyz"', "does not show in its ending"),
+        ('file = "dev.tsv"', 'file = "dev.json"', "cannot have the official format 'squad'"),
+        ("[official.splits.extra]", "[official.splits.other]", r"names splits without facts: \['other'\]"),
+        ('label_codes = ["no", "yes"]', 'label_codes = ["no", "no"]', "label codes"),
+        ('label_codes = ["no", "yes"]', 'label_codes = ["no"]', "label codes"),
+        ('label = "label"', "", "needs 'label', the column of labels, for train"),
+        ('file = "dev.tsv"', 'file = "dev.tsv"\nheader = false', "numbers from 0 if it has no header"),
+        (
+            'file = "dev.tsv"\ninputs = ["sentence1", "sentence2"]',
+            'file = "dev.tsv"\ninputs = ["a"]',
+            "columns",
+        ),
+        ("version = 1", 'version = 1\ncluster = "topic"', "'cluster' names topic"),
     ],
 )
 def test_a_bad_task_file_is_refused(tmp_path: Path, old: str, new: str, expected: str) -> None:
