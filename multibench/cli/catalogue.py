@@ -1,7 +1,8 @@
-"""``list`` and ``show``: what there is to choose from."""
+"""``list``, ``show`` and ``init``: what there is to choose from, and a suite to start from."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -18,6 +19,7 @@ def add_verbs(app: typer.Typer) -> None:
     """Add this module's verbs."""
     app.command("list")(list_)
     app.command()(show)
+    app.command()(init)
 
 
 def list_(
@@ -50,6 +52,22 @@ def show(
     import yaml
 
     typer.echo(yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, width=110), nl=False)
+
+
+def init(
+    family: Annotated[str, typer.Argument(help="A family; `multibench list families` has them.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A new file to write; standard output if not given.")
+    ] = None,
+) -> None:
+    """A commented suite file to start from."""
+    from multibench.suite import starter_suite, write_starter_suite
+
+    if out is None:
+        typer.echo(starter_suite(family), nl=False)
+    else:
+        write_starter_suite(family, out)
+        typer.echo(f"{out} is written; `multibench plan {out}` says what it would run.", err=True)
 
 
 def _entries(kind: Kind, family: str | None) -> tuple[list[dict[str, Any]], tuple[str, ...]]:

@@ -90,6 +90,8 @@ class Recipe(_Table):
     description: str = Field(min_length=1)
     paper: str = Field(min_length=1)
     """The publication or repository that it comes from."""
+    families: tuple[str, ...] = ()
+    """The families whose checkpoints the source fine-tuned."""
     tasks: tuple[str, ...] = Field(min_length=1)
     """The tasks that the source speaks of."""
     selection: Selection

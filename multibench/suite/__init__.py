@@ -2,5 +2,15 @@
 
 from multibench.suite.schema import CheckpointSelection, RecipeChoice, Suite, load_suite
 from multibench.suite.shipped import find_suite, shipped_suites
+from multibench.suite.starter import starter_suite, write_starter_suite
 
-__all__ = ["CheckpointSelection", "RecipeChoice", "Suite", "find_suite", "load_suite", "shipped_suites"]
+__all__ = [
+    "CheckpointSelection",
+    "RecipeChoice",
+    "Suite",
+    "find_suite",
+    "load_suite",
+    "shipped_suites",
+    "starter_suite",
+    "write_starter_suite",
+]

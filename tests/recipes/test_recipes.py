@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from multibench.checkpoints import FAMILIES
 from multibench.errors import SuiteError, UnknownNameError
 from multibench.recipes import (
     RECIPES,
@@ -57,6 +58,7 @@ def test_every_recipe(entry: Recipe) -> None:
     seeds = entry.finetuning_seeds
     assert (seeds.value is None) == (seeds.status == "unknown")
     assert seeds.source.strip()
+    assert set(entry.families) <= set(FAMILIES.names())
     if entry.base is not None:
         assert entry.base.recipe in RECIPES
     for task in entry.tasks:
