@@ -78,7 +78,7 @@ def plan_text(plan: Plan, results: Path) -> str:
             "The missing runs cost about",
             f"  tokens    {cost['tokens']:.3g}",
             f"  FLOPs     {'unknown' if cost['flops'] is None else format(cost['flops'], '.3g')}",
-            f"  hours     {'unknown' if hours is None else format(hours, '.2g')}"
+            f"  hours     {'unknown' if hours is None else format(hours, ',.0f' if hours >= 10 else '.2g')}"
             f"  at {cost['flops_per_second'] / 1e9:.0f} GFLOP/s ({cost['flops_per_second_is']})",
             f"  disk      {_size(cost['result_bytes'])} of results"
             + (f", {_size(cost['download_bytes'])} of weights to fetch" if cost["download_bytes"] else ""),
