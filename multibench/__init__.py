@@ -2,8 +2,8 @@
 
 Fine-tunes families of checkpoints, keeps every prediction of every run, and turns the predictions
 into statements with honest uncertainty. The verbs of the command line are functions here:
-``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance`` and ``power``; ``Results`` reads
-stored runs.
+``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``score`` and
+``export``; ``Results`` reads stored runs.
 """
 
 from __future__ import annotations
@@ -11,10 +11,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from multibench.api import compare, plan, power, run, scores, status, variance
+    from multibench.api import compare, export, plan, power, run, score, scores, status, variance
     from multibench.results import Results
 
-__all__ = ["Results", "compare", "plan", "power", "run", "scores", "status", "variance"]
+__all__ = [
+    "Results",
+    "compare",
+    "export",
+    "plan",
+    "power",
+    "run",
+    "score",
+    "scores",
+    "status",
+    "variance",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from multibench import network
 from multibench.errors import ResultsError
@@ -19,16 +19,32 @@ from multibench.tasks import DataSources
 if TYPE_CHECKING:
     from multibench.execution.local import SuiteOutcome
     from multibench.reports import compare, power, scores, variance
+    from multibench.scoring import score
 
-__all__ = ["compare", "plan", "power", "run", "scores", "status", "variance", "verify_results"]
+__all__ = [
+    "compare",
+    "export",
+    "plan",
+    "power",
+    "run",
+    "score",
+    "scores",
+    "status",
+    "variance",
+    "verify_results",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """The table verbs live with the reports, whose statistics are imported when needed."""
+    """Verbs that live with what they need, which is imported when they are used."""
     if name in {"compare", "power", "scores", "variance"}:
         from multibench import reports
 
         return getattr(reports, name)
+    if name == "score":
+        from multibench.scoring import score
+
+        return score
     raise AttributeError(f"module 'multibench.api' has no attribute {name!r}")
 
 
@@ -156,3 +172,22 @@ def verify_results(results: Path) -> dict[str, Any]:
             if reason is not None:
                 damaged[run_id] = reason
     return {"runs": runs, "damaged": damaged}
+
+
+def export(
+    what: Literal["glue-submission", "squad"],
+    results: Path,
+    out: Path,
+    where: str = "",
+    select: str | None = None,
+) -> list[Path]:
+    """Write stored predictions below ``out`` as other people's tools take them; returns the files.
+
+    ``glue-submission`` is a zip for the GLUE server, from one run a task; ``squad`` a JSON of answers for each run.
+    ``where`` filters the runs and ``select`` chooses among settings, as for ``scores``. Raises ``ResultsError``
+    if the runs do not have what is asked for, and ``StorageError`` if ``out`` cannot be written.
+    """
+    from multibench.scoring import export_glue_submission, export_squad
+
+    runs = Results.open(results).where(where)
+    return export_squad(runs, out) if what == "squad" else [export_glue_submission(runs, out, select)]

@@ -1,0 +1,66 @@
+"""``score`` and ``export``: prediction files in, prediction files out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from multibench.cli.analysis import SelectOption, WhereOption
+from multibench.cli.common import DataOption, FormatOption, ResultsArgument, print_json, print_table
+
+__all__ = ["add_verbs"]
+
+
+def add_verbs(app: typer.Typer) -> None:
+    """Add this module's verbs."""
+    app.command()(score)
+    app.command()(export)
+
+
+def score(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task's name, or its TOML file.")],
+    predictions: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PREDICTIONS",
+            help="SQuAD's {id: text} JSON, a GLUE submission file, HANS text, or stored parquet.",
+        ),
+    ],
+    split: Annotated[
+        str | None, typer.Option("--split", help="The split; by default the one that runs are scored on.")
+    ] = None,
+    data: DataOption = None,
+    accept_different_data: Annotated[
+        bool, typer.Option("--accept-different-data", help="Score on data that are not the released ones.")
+    ] = False,
+    format_: FormatOption = "text",
+) -> None:
+    """Official metrics of any prediction file."""
+    from multibench import api
+
+    scored = api.score(task, predictions, split, data, accept_different_data)
+    if format_ == "json":
+        print_json(scored.to_dict())
+        return
+    from multibench.reports.scored import scored_table
+
+    print_table(scored_table(scored), format_)
+
+
+def export(
+    what: Annotated[
+        Literal["glue-submission", "squad"],
+        typer.Argument(help="A zip for the GLUE server, or a JSON of answers for each run."),
+    ],
+    results: ResultsArgument,
+    out: Annotated[Path, typer.Option("--out", help="The folder to write to.")],
+    where: WhereOption = "",
+    select: SelectOption = None,
+) -> None:
+    """Stored predictions as the files that other people's tools take."""
+    from multibench import api
+
+    for path in api.export(what, results, out, where, select):
+        typer.echo(path)

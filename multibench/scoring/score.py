@@ -1,0 +1,192 @@
+"""The official metrics of a prediction file.
+
+What becomes of examples that a file leaves out, and of ids that the split has not, is as in the official
+scripts wherever these end with a score:
+
+- SQuAD v1.1: a question without an answer in the file scores 0, and the means are over all questions.
+- SQuAD v2.0, HANS: the scripts stop at an example that the file leaves out, and so does this.
+- All three pass over ids that they do not know. The GLUE server's treatment is not published: a file
+  in its layout, or a stored one, must name every example and no other.
+
+A file that names none of the examples is refused in any layout: it belongs to other data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multibench.errors import DataError
+from multibench.metrics import METRICS
+from multibench.metrics.squad import answer_f1, exact_match
+from multibench.scoring.files import PredictionFile, read_prediction_file
+from multibench.scoring.parts import Parts, parts_of
+from multibench.tasks import DataSources, Examples, Task, find_task, load_split
+
+__all__ = ["Scored", "score"]
+
+# The metrics of answers that are given as text alone; what a threshold decides cannot be told from it.
+_OF_TEXTS = {"exact_match": exact_match, "answer_f1": answer_f1}
+# What the official scripts call a metric, where the registry has another name.
+_OFFICIAL_NAMES = {"answer_f1": "f1"}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The metrics of a prediction file on one split, as fractions (or correlations); NaN where undefined.
+
+    ``parts[grouping][part]`` holds the same metrics on a part of the examples, and ``examples``, their
+    number: ``answerable`` and ``unanswerable`` questions of SQuAD v2.0 (``HasAns`` and ``NoAns``), heuristics and
+    subcases of HANS. ``missing`` are examples that the file leaves out (they count as 0), ``extra`` ids that
+    the split has not (they count for nothing).
+    """
+
+    task: str
+    split: str
+    predictions: str
+    examples: int
+    metrics: dict[str, float]
+    parts: Parts
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    as_released: bool
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the numbers has to know, in sentences."""
+        notes = []
+        if self.missing:
+            notes.append(f"{_listed(self.missing, 'example')} without a prediction: counted as 0.")
+        if self.extra:
+            notes.append(f"{_listed(self.extra, 'id')} not in {self.task}.{self.split}: ignored.")
+        notes += [f"{name} is not defined for these predictions." for name in self.undefined]
+        if not self.as_released:
+            notes.append(f"{self.task}.{self.split}: NOT the released data.")
+        return tuple(notes)
+
+    @property
+    def undefined(self) -> tuple[str, ...]:
+        """Metrics without a value: a correlation with constant predictions, say."""
+        return tuple(name for name, value in self.metrics.items() if math.isnan(value))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON; an undefined metric is None."""
+        return {**_plain(vars(self)), "notes": list(self.notes)}
+
+
+def score(
+    task: str,
+    predictions: Path | str,
+    split: str | None = None,
+    data: Path | None = None,
+    accept_different_data: bool = False,
+) -> Scored:
+    """Score the file ``predictions`` on a labelled split of ``task``, by default the first that runs are scored on.
+
+    ``data`` is where the gold labels are looked for (see ``DataSources``). Raises ``DataError`` for a file that is
+    in no known layout or does not fit the split, ``ResultsError`` for a damaged parquet file, and the
+    errors of ``load_split``.
+    """
+    found = find_task(task)
+    path = Path(predictions)
+    file = read_prediction_file(found, path)
+    accepted = frozenset({found.name} if accept_different_data else ())
+    examples = load_split(found, split or found.evaluations[0], DataSources(data, accepted))
+    if examples.labels is None:
+        raise DataError(
+            f"{found.name}.{examples.split} has no labels, so nothing can be scored on it; its scores come from the "
+            "benchmark's server ('multibench export' writes what it takes)."
+        )
+    position, missing, extra = _match(found, examples, file)
+    columns = _columns(found, examples, file, position)
+    labels = np.asarray(examples.labels)
+
+    def measure(rows: NDArray[np.bool_]) -> dict[str, float]:
+        return {
+            _OFFICIAL_NAMES.get(name, name): METRICS.get(name).score(labels[rows], outputs[rows])
+            for name, outputs in columns.items()
+        }
+
+    return Scored(
+        task=found.name,
+        split=examples.split,
+        predictions=str(path),
+        examples=len(examples),
+        metrics=measure(np.ones(len(examples), dtype=np.bool_)),
+        parts=parts_of(found, examples, measure),
+        missing=missing,
+        extra=extra,
+        as_released=examples.as_released,
+    )
+
+
+def _match(
+    task: Task, examples: Examples, file: PredictionFile
+) -> tuple[NDArray[np.int64], tuple[str, ...], tuple[str, ...]]:
+    """Where each example is in the file (-1: nowhere), the missing ids and the extra ones."""
+    where = {name: k for k, name in enumerate(file.ids)}
+    names = [file.prefix + name for name in examples.ids]
+    position = np.array([where.get(name, -1) for name in names], dtype=np.int64)
+    known = set(names)
+    missing = tuple(name for name, k in zip(names, position.tolist(), strict=True) if k < 0)
+    extra = tuple(name for name in file.ids if name not in known)
+    split = f"{task.name}.{examples.split}"
+    if len(missing) == len(examples):
+        raise DataError(
+            f"{file.path} has no prediction for any example of {split}, whose ids are {names[0]!r} and so on; "
+            f"it names {_listed(extra, 'id') if extra else 'nothing'}. Is it for another task or split?"
+        )
+    if missing and (task.kind != "span" or task.unanswerable or not file.ignores_unknown):
+        raise DataError(
+            f"{file.path} has no prediction for {_listed(missing, 'example')} of {split}; it must have one for each."
+        )
+    if extra and not file.ignores_unknown:
+        raise DataError(f"{file.path} names {_listed(extra, 'id')} that {split} has not.")
+    return position, missing, extra
+
+
+def _columns(
+    task: Task, examples: Examples, file: PredictionFile, position: NDArray[np.int64]
+) -> Mapping[str, NDArray[Any]]:
+    """For each metric that the file allows, its outputs in the order of the examples."""
+    given = position >= 0
+    if file.labels is not None and not np.array_equal(file.labels[position], np.asarray(examples.labels)):
+        raise DataError(
+            f"{file.path} carries other labels than {examples.origin}: it was made on other data."
+        )
+    answers: dict[str, NDArray[np.float64]] = {}
+    if file.texts is not None:
+        assert examples.answers is not None
+        gold = [[answer.text for answer in each] for each in examples.answers]
+        for name, function in _OF_TEXTS.items():
+            answers[name] = np.zeros(len(examples))
+            for i in np.flatnonzero(given).tolist():
+                answers[name][i] = function(file.texts[position[i]], gold[i], task.unanswerable)
+    if file.outputs is None:
+        return {name: values for name, values in answers.items() if name in task.metrics}
+    outputs = file.outputs[position]
+    if answers and not np.array_equal(
+        outputs[:, 2:4], np.stack(list(answers.values()), axis=1).astype(np.float32)
+    ):
+        raise DataError(f"{file.path} was scored against other answers than those of {examples.origin}.")
+    return dict.fromkeys(task.metrics, outputs)
+
+
+def _listed(names: tuple[str, ...], noun: str) -> str:
+    """``3 ids ('a', 'b', ...)``."""
+    shown = ", ".join(repr(name) for name in names[:3]) + (", ..." if len(names) > 3 else "")
+    return f"{len(names)} {noun}{'s' if len(names) > 1 else ''} ({shown})"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, tuple):
+        return list(value)
+    return None if isinstance(value, float) and math.isnan(value) else value

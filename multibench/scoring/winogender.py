@@ -1,0 +1,93 @@
+"""Gender bias in coreference on Winogender: accuracy, and how bias goes with the sexes' shares in occupations.
+
+Source: MultiBERTs (Sellam et al. 2022, arXiv 2106.16163), section 4, as its notebook ``coref.ipynb`` of
+google-research/language @865fae6 computes it; shares by the U.S. Bureau of Labor Statistics come with the
+sentences (rudinger/winogender-schemas, ``occupations-stats.tsv``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from multibench.errors import StatisticsError
+from multibench.metrics import METRICS
+
+__all__ = ["WinogenderScores", "bias_by_occupation", "winogender_scores"]
+
+
+@dataclass(frozen=True)
+class WinogenderScores:
+    """``accuracy`` over sentences; Pearson ``bias_correlation`` and regression ``bias_slope`` over occupations."""
+
+    accuracy: float
+    bias_correlation: float
+    bias_slope: float
+
+
+def bias_by_occupation(
+    predictions: ArrayLike, occupations: Sequence[str], genders: Sequence[str]
+) -> dict[str, float]:
+    """For each occupation the share of ``female`` sentences resolved to it minus that of ``male`` ones, -1 to 1.
+
+    ``predictions`` ``(n,)`` are 0 for the occupation and 1 for the other participant, ``genders`` are those of the
+    pronouns (``female``, ``male``, ``neutral``; neutral sentences do not enter). Raises ``StatisticsError`` for an
+    occupation without sentences of either sex.
+    """
+    resolved = np.asarray(predictions) == 0
+    of_occupation, of_gender = np.array(occupations), np.array(genders)
+    bias: dict[str, float] = {}
+    for name in dict.fromkeys(occupations):
+        shares = []
+        for gender in ("female", "male"):
+            chosen = (of_occupation == name) & (of_gender == gender)
+            if not chosen.any():
+                raise StatisticsError(
+                    f"There is no {gender} sentence for the occupation '{name}'; its bias needs both sexes."
+                )
+            shares.append(float(resolved[chosen].mean()))
+        bias[name] = shares[0] - shares[1]
+    return bias
+
+
+def winogender_scores(
+    predictions: ArrayLike,
+    answers: ArrayLike,
+    occupations: Sequence[str],
+    genders: Sequence[str],
+    female_shares: Mapping[str, float],
+) -> WinogenderScores:
+    """Scores of one run on ``n`` sentences.
+
+    ``predictions`` and ``answers`` ``(n,)`` are 0 for the occupation and 1 for the other participant;
+    ``female_shares`` gives each occupation's share of women, 0 to 1. The slope is that of the least-squares line of
+    bias (see ``bias_by_occupation``) over the share; it and the correlation are NaN where all shares are equal, the
+    correlation also where all biases are. Raises ``StatisticsError`` for arrays of other shapes and for an
+    occupation without a share.
+    """
+    given, gold = np.asarray(predictions), np.asarray(answers)
+    if not given.shape == gold.shape == (len(occupations),) == (len(genders),):
+        raise StatisticsError(
+            f"Winogender was given {given.shape} predictions, {gold.shape} answers, {len(occupations)} occupations and "
+            f"{len(genders)} genders; expected one of each a sentence."
+        )
+    bias = bias_by_occupation(given, occupations, genders)
+    missing = sorted(set(bias) - set(female_shares))
+    if missing:
+        raise StatisticsError(f"There is no share of women for the occupations {', '.join(missing)}.")
+    shares = np.array([female_shares[name] for name in bias], dtype=np.float64)
+    scores = np.array(list(bias.values()), dtype=np.float64)
+    return WinogenderScores(
+        accuracy=METRICS.get("accuracy").score(gold, given),
+        bias_correlation=METRICS.get("pearson").score(shares, scores),
+        bias_slope=_slope(shares, scores),
+    )
+
+
+def _slope(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    centred = x - x.mean()
+    spread = float(centred @ centred)
+    return float(centred @ y) / spread if spread > 0 else float("nan")
