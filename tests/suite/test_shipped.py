@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from multibench.checkpoints import FAMILIES, find
+from multibench.results.filters import parse_filter
 from multibench.suite import load_suite, shipped_suites
 from multibench.tasks import find_task
 from tests.support.command import multibench
@@ -32,6 +36,13 @@ RUNS = {
 }
 
 
+def _commands(text: str) -> list[list[str]]:
+    """The commands in the comments of a suite, word by word."""
+    comments = [line.removeprefix("#") for line in text.splitlines() if line.startswith("#")]
+    lines = "\n".join(comments).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line.startswith("   multibench ")]
+
+
 @pytest.mark.parametrize("name", SUITES)
 def test_a_shipped_suite_says_what_it_asks_and_can_be_planned(name: str, tmp_path: Path) -> None:
     text = SUITES[name].read_text("utf-8")
@@ -48,9 +59,28 @@ def test_a_shipped_suite_says_what_it_asks_and_can_be_planned(name: str, tmp_pat
     assert found["missing"] == found["runs"] == RUNS.get(name, found["runs"])
     assert found["missing_cost"]["flops"] > 0
     assert not (tmp_path / "results").exists()
+    commands = _commands(text)
+    assert commands or name not in RUNS
+    for command in commands:
+        _check(command, name, found["list"])
     printed = multibench("plan", name, *options)
     assert printed.code == 0
     assert "The missing runs cost about" in printed.out
+
+
+def _check(command: list[str], name: str, runs: list[dict[str, Any]]) -> None:
+    """The verb exists; what it is given is the suite or its results, and filters that accept some of its runs."""
+    _, verb, given, *options = command
+    assert multibench(verb, "--help").code == 0
+    if verb == "run":
+        assert Path(given).stem == name
+        load_suite(SUITES[name], [value for key, value in pairwise(options) if key == "--set"])
+        return
+    assert given == f"results/{name}"
+    for key, value in pairwise(options):
+        if key in {"--base", "--expt"}:
+            wanted = parse_filter(value, list({**runs[0], **runs[0]["settings"]}))
+            assert any(wanted.accepts(run) for run in runs), value
 
 
 def test_every_family_is_in_a_shipped_suite() -> None:
