@@ -7,6 +7,7 @@ from multibench.metrics.classification import F1, Matthews
 from multibench.metrics.correlation import Pearson, Spearman
 from multibench.metrics.means import Accuracy, Mean
 from multibench.metrics.squad import AnswerF1, ExactMatch
+from multibench.metrics.threshold import BestAnswerF1, BestExactMatch
 from multibench.registry import Registry
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "METRICS",
     "Accuracy",
     "AnswerF1",
+    "BestAnswerF1",
+    "BestExactMatch",
     "ExactMatch",
     "Matthews",
     "Mean",
@@ -25,5 +28,8 @@ __all__ = [
 
 METRICS: Registry[Metric] = Registry("metric", group="multibench.metrics")
 
-for _metric in (Accuracy(), AnswerF1(), ExactMatch(), F1(), Matthews(), Mean(), Pearson(), Spearman()):
+for _metric in (
+    *(Accuracy(), AnswerF1(), BestAnswerF1(), BestExactMatch(), ExactMatch()),
+    *(F1(), Matthews(), Mean(), Pearson(), Spearman()),
+):
     METRICS.register(_metric.name, _metric)

@@ -81,6 +81,8 @@ class Metric(ABC):
     title: str
     #: What a run contributes to a mean over runs when its score is undefined (constant predictions).
     collapsed_value: float = 0.0
+    #: Whether something was tuned on the very examples that are scored; marked wherever the score is printed.
+    tuned_on_reported_split: bool = False
 
     @abstractmethod
     def prepare(self, labels: ArrayLike, outputs: ArrayLike) -> Prepared:

@@ -3,6 +3,10 @@
 Source: the evaluation scripts v1.1 and v2.0 of https://rajpurkar.github.io/SQuAD-explorer/. The two
 differ where a text is nothing but articles and punctuation (or empty): see ``answer_f1``. Both take
 the maximum over the gold answers, each score by itself.
+
+A question that is refused gets the scores of the answer "", as if that had been predicted. The one
+difference to ``squad_evaluate`` of transformers 4: there it scores 0 if it has gold answers, even if none of
+them is more than articles and punctuation.
 """
 
 from __future__ import annotations
@@ -17,13 +21,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multibench.errors import StatisticsError
-from multibench.metrics.base import Metric
+from multibench.metrics.base import Array, Metric
 from multibench.metrics.means import Mean, PreparedMean
 
 __all__ = [
     "ANSWER_OUTPUTS",
     "AnswerF1",
     "ExactMatch",
+    "answer_column",
     "answer_f1",
     "answer_outputs",
     "exact_match",
@@ -61,18 +66,20 @@ def exact_match(prediction: str, gold: Sequence[str], unanswerable: bool) -> flo
 def answer_f1(prediction: str, gold: Sequence[str], unanswerable: bool) -> float:
     """The best F1 of shared words, counted with multiplicity, over the ``gold`` texts.
 
-    ``2 * shared / (words predicted + words of gold)``. Where either side has no words, the script of
-    v2.0 (``unanswerable``) gives 1 if both have none, and that of v1.1 gives 0.
+    The harmonic mean of precision and recall, by the scripts' own operations, so that scores are equal to the
+    last bit. Where either side has no words, the script of v2.0 (``unanswerable``) gives 1 if both have
+    none, and that of v1.1 gives 0.
     """
     given = Counter(normalise_answer(prediction).split())
     best = 0.0
     for text in _gold_texts(gold, unanswerable):
         wanted = Counter(normalise_answer(text).split())
-        if not given or not wanted:
-            score = float(unanswerable and not given and not wanted)
-        else:
-            score = 2 * (given & wanted).total() / (given.total() + wanted.total())
-        best = max(best, score)
+        shared = (given & wanted).total()
+        if shared:
+            precision, recall = shared / given.total(), shared / wanted.total()
+            best = max(best, 2 * precision * recall / (precision + recall))
+        elif unanswerable and not given and not wanted:
+            best = 1.0
     return best
 
 
@@ -109,6 +116,20 @@ def answer_outputs(
     return outputs
 
 
+def answer_column(outputs: Array, column: int, metric: str) -> Array:
+    """One column ``(n_runs, n_examples)`` of outputs ``(n_runs, n_examples, 5)``, for the metric of that name.
+
+    Raises ``StatisticsError`` if these are not the columns ``ANSWER_OUTPUTS``.
+    """
+    if outputs.ndim != 3 or outputs.shape[2] != len(ANSWER_OUTPUTS):
+        raise StatisticsError(
+            f"Outputs for {metric} have {outputs.shape[-1]} values an example; expected "
+            f"{', '.join(ANSWER_OUTPUTS)}."
+        )
+    column_of_runs: Array = outputs[:, :, column]
+    return column_of_runs
+
+
 class _AnswerScore(Metric):
     """The mean of one of the columns ``ANSWER_OUTPUTS``; labels are not looked at, only their number."""
 
@@ -118,12 +139,7 @@ class _AnswerScore(Metric):
         """See ``Metric.prepare``; outputs ``(n_runs, n_examples, 5)``, or that column alone without the last axis."""
         given = np.asarray(outputs)
         if given.ndim == 3:
-            if given.shape[2] != len(ANSWER_OUTPUTS):
-                raise StatisticsError(
-                    f"Outputs for {self.name} have {given.shape[2]} values an example; expected "
-                    f"{', '.join(ANSWER_OUTPUTS)}."
-                )
-            given = given[:, :, self.column]
+            given = answer_column(given, self.column, self.name)
         return Mean().prepare(labels, given)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multibench.reports.scores import tuning_notes
 from multibench.reports.sides import joined_sides
 from multibench.reports.tables import Cell, Table
 from multibench.results import Results
@@ -61,6 +62,7 @@ def compare(
             }
         )
         notes += [f"{sides.evaluation}: report {found.recommended}: {found.why}.", *found.warnings]
+        notes += tuning_notes(sides.evaluation, sides.metric)
         if not sides.as_released:
             notes.append(f"{sides.evaluation}: NOT the released data (accepted by the suite).")
     title = f"Comparison: multi-bootstrap ({nboot:,} draws) and crossed random effects"

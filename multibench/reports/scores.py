@@ -13,7 +13,7 @@ from multibench.reports.tables import Table
 from multibench.results import Chosen, Results, select_settings
 from multibench.stats import Estimate, multibootstrap_group
 
-__all__ = ["chosen_title", "describe_setting", "metrics_of", "scores", "seed_for"]
+__all__ = ["chosen_title", "describe_setting", "metrics_of", "scores", "seed_for", "tuning_notes"]
 
 
 def seed_for(*parts: str) -> int:
@@ -94,6 +94,7 @@ def scores(
                         "over": _factors(estimate),
                     }
                 )
+                notes += tuning_notes(evaluation, metric)
                 if estimate.caveat:
                     notes.append(f"{chosen_title(chosen)}: {estimate.caveat}.")
                 if not tensor.as_released:
@@ -127,6 +128,17 @@ def metrics_of(chosen: Chosen, evaluation: str, asked: str | None) -> list[str]:
     if asked is None:
         return [str(summary["headline"])]
     return [name for name in summary["metrics"] if asked in ("all", name)]
+
+
+def tuning_notes(evaluation: str, metric: str) -> list[str]:
+    """What must stand beside a score that was tuned on the split it is reported for; nothing for others."""
+    known = METRICS.get(metric)
+    if not known.tuned_on_reported_split:
+        return []
+    return [
+        f"{evaluation}: {known.name} is tuned on the very examples it is reported for, each run for itself: too good "
+        "for others, and not comparable with scores of fixed settings."
+    ]
 
 
 def _spread(outputs: Any, labels: Any, metric: str) -> str:

@@ -16,6 +16,8 @@ def test_the_registry_names_what_it_has():
     assert METRICS.names() == [
         "accuracy",
         "answer_f1",
+        "best_answer_f1",
+        "best_exact_match",
         "exact_match",
         "f1",
         "mcc",

@@ -1,0 +1,44 @@
+"""Scores tuned on the split that they are reported for say so wherever they are printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from multibench.metrics import METRICS
+from multibench.reports import compare, scores
+from multibench.results import Results
+from tests.support.stored import store_run
+
+TUNED, PLAIN = "best_exact_match", "exact_match"
+
+
+def _results(folder: Path) -> Results:
+    for family in ("multiberts", "google_bert"):
+        for seed in (0, 1):
+            rng = np.random.default_rng([seed, len(family)])
+            outputs = rng.random((30, 5)).round().astype(np.float32)
+            store_run(
+                folder / "study",
+                outputs=outputs,
+                task="squad_v2",
+                evaluation="squad_v2.dev",
+                pretraining_seed=seed,
+                family=family,
+                metrics={PLAIN: 0.5, TUNED: 0.5},
+            )
+    return Results.open(folder)
+
+
+def test_a_tuned_score_is_marked_and_a_plain_one_is_not(tmp_path: Path) -> None:
+    results = _results(tmp_path)
+    for metric, marked in ((TUNED, True), (PLAIN, False)):
+        assert METRICS.get(metric).tuned_on_reported_split is marked
+        for table in (
+            scores(results, metric, nboot=20),
+            compare(results, "family=multiberts", "family=google_bert", metric=metric, nboot=20),
+        ):
+            notes = [note for note in table.notes if "tuned on the very examples" in note]
+            assert len(notes) == marked
+            assert all(note.startswith(f"squad_v2.dev: {TUNED} is") for note in notes)
