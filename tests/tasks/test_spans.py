@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from multibench.checkpoints.vocabulary import Vocabulary
 from multibench.errors import CheckpointError, DataError
+from multibench.recipes import Hyperparameters
+from multibench.tasks import DataSources
 from multibench.tasks.data import Answer, Examples
 from multibench.tasks.spans import EncodedSpans, encode_windows
 
@@ -233,6 +236,25 @@ def test_a_question_that_leaves_no_room_is_refused() -> None:
     assert _windows(examples, 32, 128, 28).context_lengths.tolist() == [2, 1, 1]
     with pytest.raises(DataError, match=r"'q1': .* beyond a window_overlap of 9\. .* or window_overlap\."):
         _windows(examples, 32, None, 20, 9)
+
+
+def test_a_run_gets_the_windows_of_its_settings() -> None:
+    import torch
+
+    from multibench.execution.run import Workshop
+
+    examples = _random_examples(np.random.default_rng(3), 20)
+    workshop = Workshop(DataSources(), torch.device("cpu"), {("reading", "dev"): examples})
+    folder, task = SimpleNamespace(vocabulary=VOCABULARY), SimpleNamespace(name="reading")
+    found = []
+    for placed in ({"window_overlap": 9}, {"doc_stride": 9}, {"doc_stride": 20}):
+        settings = Hyperparameters(
+            learning_rate=1e-5, batch_size=8, epochs=1, max_length=40, max_question_length=12, **placed
+        )
+        found.append(workshop.windows(folder, task, "dev", settings))
+        cut = (40, placed.get("doc_stride"), 12, placed.get("window_overlap"))
+        assert found[-1].tokens.tolist() == _windows(examples, *cut).tokens.tolist()
+    assert len({len(windows) for windows in found}) == 3
 
 
 def test_an_empty_context_has_one_empty_window() -> None:
