@@ -27,6 +27,7 @@ from multibench.metrics import METRICS
 from multibench.metrics.squad import answer_f1, exact_match
 from multibench.scoring.files import PredictionFile, read_prediction_file
 from multibench.scoring.parts import Parts, parts_of
+from multibench.scoring.winogender import score_winogender
 from multibench.tasks import DataSources, Examples, Task, find_task, load_split
 
 __all__ = ["Scored", "score"]
@@ -113,12 +114,17 @@ def score(
             for name, outputs in columns.items()
         }
 
+    metrics = measure(np.ones(len(examples), dtype=np.bool_))
+    if found.name == "winogender":
+        outputs = columns[found.headline]
+        bias = score_winogender(examples, outputs.argmax(axis=1) if outputs.ndim == 2 else outputs)
+        metrics |= {"bias_correlation": bias.bias_correlation, "bias_slope": bias.bias_slope}
     return Scored(
         task=found.name,
         split=examples.split,
         predictions=str(path),
         examples=len(examples),
-        metrics=measure(np.ones(len(examples), dtype=np.bool_)),
+        metrics=metrics,
         parts=parts_of(found, examples, measure),
         missing=missing,
         extra=extra,

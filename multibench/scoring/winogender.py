@@ -7,16 +7,28 @@ sentences (rudinger/winogender-schemas, ``occupations-stats.tsv``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from multibench.errors import StatisticsError
+from multibench.errors import DataError, StatisticsError
 from multibench.metrics import METRICS
+from multibench.tasks import Examples
+from multibench.tasks.files import Wanted, read_table
 
-__all__ = ["WinogenderScores", "bias_by_occupation", "winogender_scores"]
+__all__ = [
+    "WinogenderScores",
+    "bias_by_occupation",
+    "read_female_shares",
+    "score_winogender",
+    "winogender_scores",
+]
+
+_SHARES = "occupations-stats.tsv"
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,34 @@ def winogender_scores(
         accuracy=METRICS.get("accuracy").score(gold, given),
         bias_correlation=METRICS.get("pearson").score(shares, scores),
         bias_slope=_slope(shares, scores),
+    )
+
+
+def read_female_shares(path: Path) -> dict[str, float]:
+    """Each occupation's share of women, 0 to 1, in the file ``occupations-stats.tsv`` of the release.
+
+    Raises ``DataError`` for a file that is missing or holds other things than percentages.
+    """
+    table = read_table(path, "tsv", Wanted(required=("occupation", "bls_pct_female")))
+    shares: dict[str, float] = {}
+    for row, (name, percent) in enumerate(zip(*table.columns.values(), strict=True)):
+        try:
+            shares[name] = float(percent) / 100
+        except ValueError:
+            shares[name] = math.nan
+        if not 0 <= shares[name] <= 1:
+            raise DataError(f"{table.place(row)}: the share of women is {percent!r}, not a percentage.")
+    return shares
+
+
+def score_winogender(examples: Examples, predictions: ArrayLike) -> WinogenderScores:
+    """``winogender_scores`` of predicted classes ``(n,)`` for the released sentences, with the shares beside them."""
+    return winogender_scores(
+        predictions,
+        np.asarray(examples.labels),
+        examples.metadata["occupation"],
+        examples.metadata["gender"],
+        read_female_shares(Path(examples.origin).with_name(_SHARES)),
     )
 
 
