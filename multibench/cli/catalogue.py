@@ -116,7 +116,8 @@ def _entry(kind: One, name: str) -> dict[str, Any]:
         return load_suite(find_suite(name)).model_dump(mode="json")
     from multibench.recipes import RECIPES
 
-    return RECIPES.get(name).to_dict()
+    recipe = RECIPES.get(name)
+    return {**recipe.to_dict(), "in_full": recipe.in_full()}
 
 
 def _short(value: Any) -> Any:

@@ -190,6 +190,21 @@ class Recipe(_Table):
                 taken[name] = fact.model_copy(update={"status": self.base.status, "source": source})
         return taken
 
+    def in_full(self) -> dict[str, dict[str, Any]]:
+        """``facts`` of every task, ready for JSON; tasks of which all is the same share an entry."""
+        shared: list[tuple[list[str], dict[str, Fact]]] = []
+        for task in self.tasks:
+            facts = self.facts(task)
+            alike = next((tasks for tasks, others in shared if others == facts), None)
+            if alike is None:
+                shared.append(([task], facts))
+            else:
+                alike.append(task)
+        return {
+            ", ".join(tasks): {name: fact.to_dict() for name, fact in facts.items()}
+            for tasks, facts in shared
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Everything but what comes from the base and the defaults, ready for JSON."""
         return self.model_dump(mode="json")

@@ -15,6 +15,7 @@ from multibench.recipes import (
     read_recipe,
     recipe,
 )
+from tests.support.command import multibench
 
 NAMES = {
     "bert_glue",
@@ -266,6 +267,19 @@ def test_what_cannot_be_run_here_says_what_was_published() -> None:
 def test_span_hyperparameters_are_left_out_where_nobody_speaks_of_them() -> None:
     assert "doc_stride" not in RECIPES.get("bert_glue").facts("rte")
     assert RECIPES.get("bert_squad_v2").facts("squad_v2")["doc_stride"].value == 128
+
+
+def test_in_full_each_task_has_every_value_with_its_status() -> None:
+    full = RECIPES.get("hf_glue").in_full()
+    assert list(full) == ["cola, sst2, stsb, qqp, mnli, qnli, rte", "mrpc, wnli"]
+    assert {key: entry["epochs"]["value"] for key, entry in full.items()} == dict(
+        zip(full, (3, 5), strict=True)
+    )
+    squad = RECIPES.get("multiberts_squad").in_full()["squad_v2"]
+    assert squad["learning_rate"]["status"] == "stated"
+    assert squad["optimizer"] == RECIPES.get("multiberts_squad").facts("squad_v2")["optimizer"].to_dict()
+    shown = json.loads(multibench("show", "recipe", "multiberts_squad", "--json").out)
+    assert shown["in_full"]["squad_v2"] == squad
 
 
 # --- changes ---
