@@ -64,9 +64,10 @@ def best_answers(
     that shows the start with the most context around it (``_most_context``). The pair with the
     highest sum wins. The null score is the lowest sum at ``[CLS]`` over the windows.
 
-    Two things differ, both where the original has no sensible answer: if no pair counts, all pairs are
-    considered, not the ``n_best`` alone (the original answers with the word "empty"); and the text is cut
-    from the context at the tokens' characters rather than aligned with it afterwards.
+    Three things differ: if no pair counts, all pairs are considered, not the ``n_best`` alone (the original
+    answers with the word "empty"); the text is cut from the context at the tokens' characters rather
+    than aligned with it afterwards (which widens it to whole words where it fails); and padding, which the
+    original lets take places among the ``n_best``, has no scores here.
 
     Raises ``StatisticsError`` for scores that are not finite.
     """

@@ -169,9 +169,17 @@ def span_set(rng: random.Random, words: list[str], size: int) -> dict[str, Any]:
         logits = np.array([rng.randint(-40, 40) for _ in range(2 * sum(lengths))], dtype=np.int8).reshape(
             -1, 2
         )
-        results, done = [], 0
+        results, padded, done = [], [], 0
         for feature, length in zip(features, lengths, strict=True):
             starts, ends = (logits[done : done + length, k].astype(float) / 8 for k in (0, 1))
+            padding = [5.0] * (CUT[0] - length)
+            padded.append(
+                SimpleNamespace(
+                    unique_id=feature.unique_id,
+                    start_logits=[*starts, *padding],
+                    end_logits=[*ends, *padding],
+                )
+            )
             results.append(
                 SimpleNamespace(
                     unique_id=feature.unique_id, start_logits=starts.tolist(), end_logits=ends.tolist()
@@ -182,10 +190,15 @@ def span_set(rng: random.Random, words: list[str], size: int) -> dict[str, Any]:
         for n_best, longest in CHOICES:
             found: dict[str, Any] = {"n_best": n_best, "max_answer_length": longest}
             # A threshold that nothing exceeds: the best answer that is not null.
-            for name, version_2, threshold in (("v1", False, 0.0), ("best", True, 1e9), ("v2", True, 0.0)):
+            for name, given, version_2, threshold in (
+                ("v1", results, False, 0.0),
+                ("padded", padded, False, 0.0),
+                ("best", results, True, 1e9),
+                ("v2", results, True, 0.0),
+            ):
                 found[name] = list(
                     squad_metrics.compute_predictions_logits(
-                        *(examples, features, results, n_best, longest, True, *map(str, files)),
+                        *(examples, features, given, n_best, longest, True, *map(str, files)),
                         *(False, version_2, threshold, tokenizer),
                     ).values()
                 )
