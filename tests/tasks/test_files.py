@@ -278,3 +278,28 @@ def test_examples_without_metadata_say_so(tmp_path: Path) -> None:
     write_table(tmp_path / "own/dev.jsonl", "jsonl", {"text": ["a"] * 12, "gold": [1.0] * 12})
     with pytest.raises(DataError, match="has no 'topic'; it has no metadata"):
         _load(task, tmp_path).groups("topic")
+
+
+def test_the_documented_task_of_ones_own_is_read(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs/tasks.md").read_text("utf-8")
+    (tmp_path / "reviews.toml").write_text(guide.split("```toml\n")[1].split("```")[0], "utf-8")
+    (tmp_path / "data/reviews").mkdir(parents=True)
+    table = {
+        "review": ["NA", "good, really", 'so "so"', "bad"],
+        "stars": [1, 5, 5, 1],
+        "product": list("abab"),
+    }
+    write_table(tmp_path / "data/reviews/train.csv", "csv", table)
+    write_table(
+        tmp_path / "data/reviews/dev.jsonl", "jsonl", {name: values[:2] for name, values in table.items()}
+    )
+    task = find_task(str(tmp_path / "reviews.toml"))
+    train, dev = (load_split(task, split, DataSources(tmp_path / "data")) for split in ("train", "dev"))
+    assert train.texts == (tuple(table["review"]),)
+    assert train.labels is not None
+    assert train.labels.tolist() == [0, 1, 1, 0]
+    assert {name: rows.tolist() for name, rows in train.groups("product").items()} == {
+        "a": [0, 2],
+        "b": [1, 3],
+    }
+    assert dev.as_released

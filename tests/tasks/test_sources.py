@@ -99,6 +99,28 @@ def test_texts_that_look_like_missing_values_survive(tmp_path: Path, serve: Any)
     assert load_split(_on_the_hub(task), "train", accept).texts == (tuple(texts), tuple(texts))
 
 
+def test_metadata_come_from_the_hub_too(tmp_path: Path, serve: Any) -> None:
+    task = find_task("hans")
+    columns = {"premise": ["a", "b"], "hypothesis": ["c", "d"], "label": [0, 1], "heuristic": ["one", "two"]}
+    serve(columns)
+    accept = frozenset({"hans"})
+    hub = load_split(task, "dev", DataSources(None, accept))
+    assert dict(hub.metadata) == {"heuristic": ("one", "two")}
+    header = "gold_label\tsentence1\tsentence2\theuristic\tsubcase\ttemplate\n"
+    rows = "entailment\ta\tc\tone\ts\tt\nnon-entailment\tb\td\ttwo\ts\tt\n"
+    (tmp_path / "hans").mkdir()
+    (tmp_path / "hans/heuristics_evaluation_set.txt").write_text(header + rows)
+    file = load_split(task, "dev", DataSources(tmp_path, accept))
+    assert file.fingerprint == hub.fingerprint
+    assert set(file.metadata) == {"heuristic", "subcase", "template"}
+
+
+def test_a_split_without_labels_needs_no_column_of_them(serve: Any) -> None:
+    for extra in ({}, {"label": [-1]}, {"label": [None]}):
+        serve({"premise": ["a"], "hypothesis": ["c"], **extra})
+        assert load_split(find_task("ax"), "test", DataSources(None, frozenset({"ax"}))).labels is None
+
+
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
