@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from multibench.cache import cache_folder, keep
 from multibench.checkpoints.config import ModelConfig, read_config
 from multibench.checkpoints.vocabulary import Vocabulary, read_vocabulary
 from multibench.checkpoints.weights import weight_files, weights_digest
@@ -64,20 +64,8 @@ class CheckpointFolder:
         except (OSError, ValueError):  # not there, or no digest
             pass
         digest = weights_digest(self.path)
-        try:
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            temporary = cached.with_name(f"{key}.{os.getpid()}")
-            temporary.write_text(digest, "ascii")
-            temporary.replace(cached)
-        except OSError:
-            pass  # a cache that cannot be written costs time, nothing else
+        keep(cached, digest.encode("ascii"))
         return digest
-
-
-def cache_folder() -> Path:
-    """``MULTIBENCH_CACHE``, or the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multibench"
-    return Path(os.environ.get("MULTIBENCH_CACHE") or default)
 
 
 def open_folder(path: Path, cased: bool | None = None) -> CheckpointFolder:

@@ -23,6 +23,7 @@ from multibench.recipes import Hyperparameters
 from multibench.results import provenance
 from multibench.results.store import Predictions, RunStore, writing
 from multibench.tasks import DataSources, Examples, Task, load_split
+from multibench.tasks.cache import cached
 from multibench.tasks.encode import Encoded, encode
 from multibench.tasks.spans import EncodedSpans, encode_windows
 from multibench.training.loop import TrainingRecord, train
@@ -60,8 +61,13 @@ class Workshop:
         """A split's token ids under a vocabulary, made once for all checkpoints that share it."""
         key = (folder.vocabulary.digest, task.name, split, max_length)
         if key not in self._encoded:
-            tokenizer = folder.vocabulary.tokenizer()
-            self._encoded[key] = encode(self.examples(task, split), tokenizer, max_length)
+            examples, vocabulary = self.examples(task, split), folder.vocabulary
+            self._encoded[key] = cached(
+                Encoded,
+                examples,
+                (vocabulary.digest, max_length),
+                lambda: encode(examples, vocabulary.tokenizer(), max_length),
+            )
         return self._encoded[key]
 
     def windows(
@@ -76,8 +82,13 @@ class Workshop:
         )
         key = (folder.vocabulary.digest, task.name, split, *cut)
         if key not in self._windows:
-            tokenizer = folder.vocabulary.tokenizer()
-            self._windows[key] = encode_windows(self.examples(task, split), tokenizer, *cut)
+            examples, vocabulary = self.examples(task, split), folder.vocabulary
+            self._windows[key] = cached(
+                EncodedSpans,
+                examples,
+                (vocabulary.digest, *cut),
+                lambda: encode_windows(examples, vocabulary.tokenizer(), *cut),
+            )
         return self._windows[key]
 
 

@@ -14,7 +14,10 @@ from multibench.tasks.data import Examples
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Encoded", "encode", "refuse_unknown"]
+__all__ = ["ENCODING_VERSION", "Encoded", "encode", "refuse_unknown"]
+
+# Raised whenever the code here or in spans.py makes other tokens of the same texts: kept ones are then made anew.
+ENCODING_VERSION = 1
 
 _CHUNK = 8192
 _MAX_UNKNOWN_SHARE = 0.5

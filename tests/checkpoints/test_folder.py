@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from multibench.cache import cache_folder
 from multibench.checkpoints import folder as module
-from multibench.checkpoints.folder import cache_folder, open_folder
+from multibench.checkpoints.folder import open_folder
 from multibench.errors import CheckpointError
 from tests.support.tiny import (
     VOCABULARY,
