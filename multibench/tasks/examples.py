@@ -66,9 +66,11 @@ def _labels(
         # 3.8 is 3.799999952316284 on the Hub and in some releases: three decimals are all that was meant.
         return scores.round(3)
     of = {code: number for number, code in enumerate(codes or task.labels)}
+    # Typed sources may write the class's number, but where classes are called 1, 2, ... they are called so there.
+    numbered = codes is None and not any(label.lstrip("-").isdigit() for label in task.labels)
     numbers = np.empty(len(values), dtype=np.int64)
     for i, value in enumerate(values):
-        number = _class_number(value, of, numbered=codes is None)
+        number = _class_number(value, of, numbered)
         if number is None:
             raise DataError(f"{table.place(i)}: the label is {short(value)}, not one of {list(of)}.")
         numbers[i] = number

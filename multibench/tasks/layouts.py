@@ -6,7 +6,7 @@ import re
 from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = [
     "BuiltinLayout",
@@ -50,6 +50,12 @@ class OriginalFile(Facts):
     """A tab-separated file beside it, without header, whose lines are the ids of some rows; none: all rows."""
     listed: bool = True
     """Whether the split is the rows that are listed there, or the others."""
+
+    @model_validator(mode="after")
+    def _ids_go_with_their_file(self) -> OriginalFile:
+        if bool(self.ids) != (self.ids_file is not None):
+            raise ValueError("'ids' and 'ids_file' are given together or not at all")
+        return self
 
 
 class Columns(NamedTuple):

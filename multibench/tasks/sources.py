@@ -111,7 +111,7 @@ def _load(task: Task, split: str, sources: DataSources) -> Examples:
 
 
 def _from_file(task: Task, split: str, file: _File) -> Examples:
-    format = file.layout.format_of(file.split.file)
+    format = file.layout.format_of((file.original or file.split).file)
     assert format is not None  # a task whose files have no known format is refused when read
     if format == "squad":
         return read_squad(task, split, file.path)

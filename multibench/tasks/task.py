@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from multibench.errors import DataError
 from multibench.registry import Registry
-from multibench.tasks.layouts import BuiltinLayout, Columns, Facts, FileLayout, HubLayout
+from multibench.tasks.layouts import BuiltinLayout, Columns, Facts, FileLayout, Format, HubLayout
 
 __all__ = ["TASKS", "SplitFacts", "Task", "find_task"]
 
@@ -20,7 +20,8 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
 Kind = Literal["classification", "regression", "span"]
 
-_FLAT = ("tsv", "csv", "jsonl", "parquet")  # formats that hold no lists of answers, or need not
+_FLAT: tuple[Format, ...] = ("tsv", "csv", "jsonl", "parquet")
+_NESTED: tuple[Format, ...] = ("squad", "jsonl", "parquet")  # those that can hold lists of answers
 
 
 class SplitFacts(Facts):
@@ -113,14 +114,15 @@ class Task(Facts):
                 f"the layout '{name}' has label codes {list(codes)} for {len(self.labels)} classes"
             )
         for split, file in layout.splits.items():
-            format_ = layout.format_of(file.file)
-            if format_ is None:
-                raise ValueError(
-                    f"the {name} format of {file.file} does not show in its ending; give 'format'"
-                )
-            if format_ not in (("squad", "jsonl", "parquet") if self.kind == "span" else _FLAT):
-                raise ValueError(f"a {self.kind} task cannot have the {name} format '{format_}'")
-            if format_ == "squad":
+            for each in (file, file.instead) if file.instead else (file,):
+                format_ = layout.format_of(each.file)
+                if format_ is None:
+                    raise ValueError(
+                        f"the {name} format of {each.file} does not show in its ending: give 'format'"
+                    )
+                if format_ not in (_NESTED if self.kind == "span" else _FLAT):
+                    raise ValueError(f"a {self.kind} task cannot have the {name} format '{format_}'")
+            if layout.format_of(file.file) == "squad":
                 if file.inputs or file.label or layout.inputs or layout.label:
                     raise ValueError(f"the split {split} of a layout 'squad' has no columns to name")
                 continue

@@ -148,6 +148,20 @@ def test_truth_values_and_class_numbers_are_read_in_typed_files(tmp_path: Path) 
             assert _labels(names, tmp_path) == [0, 1]
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "parquet", "csv"])
+def test_numbers_are_names_where_the_classes_are_called_so(tmp_path: Path, ending: Format) -> None:
+    stars = ("1", "2", "3")
+    facts = _own(tmp_path, "classification", ending).model_dump()
+    task = Task.model_validate({**facts, "labels": stars})
+    (tmp_path / "own").mkdir()
+    table = {"text a": ["a"] * 3, "text b": ["b"] * 3}
+    write_table(tmp_path / f"own/dev.{ending}", ending, {**table, "gold": [1, 3, 2]})
+    assert _labels(task, tmp_path) == [0, 2, 1]
+    write_table(tmp_path / f"own/dev.{ending}", ending, {**table, "gold": [1, 0, 2]})
+    with pytest.raises(DataError, match=r"the label is '?0'?, not one of \['1', '2', '3'\]"):
+        _labels(task, tmp_path)
+
+
 def _with_codes(root: Path, ending: str, codes: str) -> Task:
     (root / "own").mkdir(exist_ok=True)
     task = _own(root, "classification", ending)
@@ -257,6 +271,16 @@ def test_parts_of_a_column_must_be_there(tmp_path: Path) -> None:
         file.write_text(f"sentid\tsentence\n{sentid}\tThey came.\n", "utf-8")
         with pytest.raises(DataError, match=words):
             load_split(find_task("winogender"), "test", DataSources(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "instead", [{"ids": ["a"]}, {"ids_file": "ids.tsv"}, {"file": "dev.xyz"}, {"file": "a.json"}]
+)
+def test_a_file_to_cut_a_split_out_of_needs_all_that_says_how(instead: dict[str, Any]) -> None:
+    task = find_task("rte").model_dump(mode="json")
+    splits = {"dev": {"file": "dev.tsv", "instead": {"file": "all.tsv", **instead}}}
+    with pytest.raises(ValueError, match=r"given together|official format"):
+        Task.model_validate({**task, "official": {**task["official"], "splits": splits}})
 
 
 @pytest.mark.parametrize(
