@@ -107,8 +107,8 @@ def read_predictions(path: Path) -> Predictions:
 
     try:
         table = pq.ParquetFile(path).read()
-        names = sorted((n for n in table.column_names if n.startswith("output_")), key=lambda n: int(n[7:]))
-        outputs = np.stack([table[name].to_numpy() for name in names], axis=1)
+        count = sum(name.startswith("output_") for name in table.column_names)
+        outputs = np.stack([table[f"output_{k}"].to_numpy() for k in range(count)], axis=1)
         return Predictions(
             ids=tuple(table["id"].to_pylist()),
             outputs=outputs,

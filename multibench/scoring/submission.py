@@ -50,7 +50,8 @@ def export_glue_submission(results: Results, out: Path, rule: str | None = None)
             except ResultsError as error:
                 faults.append(str(error).rstrip("."))
     if faults:
-        shown = [*faults[:3], *([f"and {len(faults) - 3} faults more"] if len(faults) > 3 else [])]
+        more = len(faults) - 3
+        shown = [*faults[:3], *([f"and {more} fault{'s' if more > 1 else ''} more"] if more > 0 else [])]
         raise ResultsError(f"These runs make no GLUE submission: {'; '.join(shown)}.")
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
