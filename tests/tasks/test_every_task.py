@@ -11,8 +11,7 @@ import pytest
 
 from multibench.metrics import METRICS
 from multibench.recipes import RECIPES
-from multibench.tasks import TASKS, DataSources, Examples, Task, find_task, load_split
-from multibench.tasks.data import clusters
+from multibench.tasks import TASKS, DataSources, Examples, Task, clusters, find_task, load_split
 from tests.tasks.written import Row, some_rows, write_split
 
 every_task = pytest.mark.parametrize("task", list(TASKS), ids=lambda task: task.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -182,4 +183,6 @@ def test_the_fingerprint_of_given_examples_never_changes() -> None:
     examples = Examples(
         "t", "dev", ("0", "1"), (("a", "ü"),), np.array([1, 0], dtype=np.int64), origin="anywhere"
     )
-    assert examples.fingerprint == "4c4708e7e55903d71e254a3b834dfee3552fd0657d0c5611cfdff074c492fd30"
+    golden = "4c4708e7e55903d71e254a3b834dfee3552fd0657d0c5611cfdff074c492fd30"
+    assert examples.fingerprint == golden
+    assert replace(examples, metadata={"topic": ("x", "y")}).fingerprint == golden

@@ -13,8 +13,7 @@ from multibench.errors import DataError
 from multibench.execution.run import in_classes_of
 from multibench.metrics import METRICS
 from multibench.metrics.squad import answer_outputs
-from multibench.tasks import DataSources, Examples, find_task, load_split
-from multibench.tasks.data import clusters
+from multibench.tasks import DataSources, Examples, clusters, find_task, load_split
 
 pytestmark = pytest.mark.shared
 
