@@ -130,7 +130,7 @@ def _rows(task: Task, path: Path, text: str) -> PredictionFile:
     codes = _class_codes(task)
     for number, line in enumerate(lines, start=2):
         where = f"{path}, line {number}"
-        cells = [cell.strip(" ") for cell in line.split(layout.separator)]
+        cells = line.strip(" ").split(layout.separator)
         if len(cells) != 2 or not cells[0]:
             raise DataError(f"{where}: {short(line)} is not an id and a prediction. Is the file cut off?")
         if cells[0] in ids:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from multibench.errors import DataError
 from multibench.metrics import METRICS
-from multibench.metrics.squad import answer_f1, exact_match
+from multibench.metrics.squad import ANSWER_OUTPUTS, answer_f1, exact_match
 from multibench.scoring.files import PredictionFile, read_prediction_file
 from multibench.scoring.parts import Parts, parts_of
 from multibench.scoring.winogender import score_winogender
@@ -34,6 +34,8 @@ __all__ = ["Scored", "score"]
 
 # The metrics of answers that are given as text alone; what a threshold decides cannot be told from it.
 _OF_TEXTS = {"exact_match": exact_match, "answer_f1": answer_f1}
+# Where the same scores stand among the stored columns.
+_IF_ANSWERED = [ANSWER_OUTPUTS.index(name) for name in ("exact_if_answered", "f1_if_answered")]
 # What the official scripts call a metric, where the registry has another name.
 _OFFICIAL_NAMES = {"answer_f1": "f1"}
 
@@ -43,8 +45,8 @@ class Scored:
     """The metrics of a prediction file on one split, as fractions (or correlations); NaN where undefined.
 
     ``parts[grouping][part]`` holds the same metrics on a part of the examples, and ``examples``, their
-    number: ``answerable`` and ``unanswerable`` questions of SQuAD v2.0 (``HasAns`` and ``NoAns``), heuristics and
-    subcases of HANS. ``missing`` are examples that the file leaves out (they count as 0), ``extra`` ids that
+    number: questions of SQuAD v2.0 with an answer and without (``HasAns``, ``NoAns``), heuristics and subcases of
+    HANS. ``missing`` are examples that the file leaves out (they count as 0), ``extra`` ids that
     the split has not (they count for nothing).
     """
 
@@ -67,6 +69,11 @@ class Scored:
         if self.extra:
             notes.append(f"{_listed(self.extra, 'id')} not in {self.task}.{self.split}: ignored.")
         notes += [f"{name} is not defined for these predictions." for name in self.undefined]
+        notes += [
+            f"{name}: its threshold is tuned on the very answers that are scored."
+            for name in self.metrics
+            if name in METRICS and METRICS.get(name).tuned_on_reported_split
+        ]
         if not self.as_released:
             notes.append(f"{self.task}.{self.split}: NOT the released data.")
         return tuple(notes)
@@ -148,7 +155,8 @@ def _match(
             f"{file.path} has no prediction for any example of {split}, whose ids are {names[0]!r} and so on; "
             f"it names {_listed(extra, 'id') if extra else 'nothing'}. Is it for another task or split?"
         )
-    if missing and (task.kind != "span" or task.unanswerable or not file.ignores_unknown):
+    counts_as_zero = file.outputs is None and not task.unanswerable
+    if missing and not counts_as_zero:
         raise DataError(
             f"{file.path} has no prediction for {_listed(missing, 'example')} of {split}; it must have one for each."
         )
@@ -177,9 +185,8 @@ def _columns(
     if file.outputs is None:
         return {name: values for name, values in answers.items() if name in task.metrics}
     outputs = file.outputs[position]
-    if answers and not np.array_equal(
-        outputs[:, 2:4], np.stack(list(answers.values()), axis=1).astype(np.float32)
-    ):
+    ours = np.array(list(answers.values()), dtype=np.float32).T
+    if answers and not np.array_equal(outputs[:, _IF_ANSWERED], ours):
         raise DataError(f"{file.path} was scored against other answers than those of {examples.origin}.")
     return dict.fromkeys(task.metrics, outputs)
 

@@ -174,7 +174,7 @@ def _table(rng: np.random.Generator, content: bytes) -> bytes:
 
 def _pairs(content: bytes, separator: str) -> list[list[str]]:
     lines = content.decode("utf-8-sig").split("\n")[1:]
-    return [[c.strip(" ") for c in line.removesuffix("\r").split(separator)] for line in lines if line]
+    return [line.removesuffix("\r").strip(" ").split(separator) for line in lines if line]
 
 
 def _read_classes(meaning: Mapping[str, int], separator: str) -> Callable[[bytes], dict[str, Any]]:

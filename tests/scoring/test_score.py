@@ -201,8 +201,10 @@ def test_ids_that_hans_does_not_know_are_passed_over(tmp_path: Path) -> None:
     assert _score(task, hans_text({**HANS_RIGHT, "ex77": "neutral"})).extra == ("ex77",)
     with pytest.raises(DataError, match=r"no prediction for 2 examples \('ex1', 'ex4'\)"):
         _score(task, hans_text({k: v for k, v in HANS_RIGHT.items() if k not in ("ex1", "ex4")}))
-    with pytest.raises(DataError, match=r"the prediction is 'Entailment'"):
-        _score(task, hans_text({**HANS_RIGHT, "ex1": "Entailment"}))
+    # The script would take these for 'non-entailment', which nobody can have meant.
+    for label in ("Entailment", " entailment", "entail", ""):
+        with pytest.raises(DataError, match=f"line 3: the prediction is '{label}'"):
+            _score(task, hans_text({**HANS_RIGHT, "ex1": label}))
 
 
 # What multibench stores
@@ -265,6 +267,19 @@ def test_the_verb_prints_json_and_tables(tmp_path: Path) -> None:
     assert package.score(str(task), path, data=tmp_path / "data").to_dict() == found
 
 
+def test_thresholds_tuned_on_the_split_are_marked(tmp_path: Path) -> None:
+    task = make_questions(tmp_path)
+    facts = task.read_text().replace('"exact_match"]', '"exact_match", "best_exact_match"]')
+    task.write_text(facts)
+    texts, odds = ("fox", "seven", "north", "red", "red"), np.array([-2, -3, -1, 2, 4])
+    outputs = answer_outputs(texts, odds, list(GOLD.values()), threshold=5.0)
+    scored = _stored(task, Predictions(tuple(GOLD), outputs, np.array([1, 1, 1, 0, 0]), texts))
+    assert scored.metrics == {"f1": 0.6, "exact_match": 0.6, "best_exact_match": 1}
+    assert scored.notes == ("best_exact_match: its threshold is tuned on the very answers that are scored.",)
+    # Texts alone do not say what another threshold would do.
+    assert set(_score(task, RIGHT).metrics) == {"f1", "exact_match"}
+
+
 def test_refusals_are_one_sentence(tmp_path: Path) -> None:
     task = make_classification(tmp_path)
     path = tmp_path / "p.tsv"
@@ -279,5 +294,6 @@ def test_refusals_are_one_sentence(tmp_path: Path) -> None:
     dev.write_text("\n".join(dev.read_text().splitlines()[:-1]) + "\n")
     path.write_text(glue_text(["yes"] * 23))
     assert "not the released data" in multibench("score", task, path, *data).refusal()
+    assert "Usage" in multibench("score", "--help").out
     accepted = multibench("score", task, path, *data, "--accept-different-data")
     assert "NOT the released data" in accepted.out
