@@ -14,11 +14,11 @@ __all__ = ["scored_table"]
 
 
 def scored_table(scored: Scored) -> Table:
-    """A row for the whole split and one for each part of it; metrics in percent."""
+    """A row for the whole split and one for each part of it; metrics in percent, some for the whole split only."""
     names = list(scored.metrics)
 
     def row(part: str, examples: int, metrics: dict[str, float]) -> dict[str, Cell]:
-        shown = {f"{name} [%]": _percent(metrics[name]) for name in names}
+        shown = {f"{name} [%]": _percent(metrics[name]) for name in names if name in metrics}
         return {"part": part, "examples": examples, **shown}
 
     rows = [row("all", scored.examples, scored.metrics)]

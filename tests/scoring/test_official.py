@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from multibench.metrics.squad import normalise_answer
 from multibench.scoring import Scored, score
 from multibench.tasks import DataSources, Examples, find_task, load_split
 from tests.scoring.support import glue_text, hans_text
+from tests.support.command import multibench
 
 pytestmark = pytest.mark.shared
 
@@ -151,7 +153,7 @@ def _sizes(parts: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {name: part["examples"] for name, part in parts.items()}
 
 
-def test_winogender_answers_and_stereotypes(shared_dir: Path, scored: ScoreText) -> None:
+def test_winogender_answers_and_stereotypes(shared_dir: Path, tmp_path: Path, scored: ScoreText) -> None:
     examples = _examples(shared_dir / "data", "winogender")
     labels = np.asarray(examples.labels)
     right = scored("winogender", glue_text(labels.tolist()))
@@ -170,3 +172,7 @@ def test_winogender_answers_and_stereotypes(shared_dir: Path, scored: ScoreText)
     y = np.where(x > 0.5, 1.0, -1.0)
     assert stereotype.metrics["bias_correlation"] == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-12)
     assert stereotype.metrics["bias_slope"] == pytest.approx(np.polyfit(x, y, 1)[0], abs=1e-12)
+    table = multibench("score", "winogender", tmp_path / "predictions", "--data", shared_dir / "data").out
+    shown = [f"{100 * value:.2f}" for value in stereotype.metrics.values()]
+    assert ["all", "720", *shown] in [line.split() for line in table.splitlines()]
+    assert re.search(r"^gender: female +240 +\S+$", table, re.MULTILINE)
