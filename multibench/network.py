@@ -23,12 +23,13 @@ __all__ = ["go_offline", "hub_is_reachable", "is_offline", "look_for_hub", "stay
 _ATTEMPT_SECONDS = 1.5
 
 
-_VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+_VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE")
 # The libraries read the variables when they are imported; these are the constants they made of them.
 _CONSTANTS = (
     ("huggingface_hub.constants", "HF_HUB_OFFLINE"),
     ("datasets.config", "HF_HUB_OFFLINE"),
     ("datasets.config", "HF_DATASETS_OFFLINE"),
+    ("evaluate.config", "HF_EVALUATE_OFFLINE"),
 )
 
 

@@ -14,6 +14,7 @@ from multibench.errors import MultibenchError, UnavailableError
 from multibench.execution.claims import Claims
 from multibench.execution.progress import ProgressReport
 from multibench.execution.run import Workshop, check_inputs, execute, record_failure
+from multibench.metrics.evaluate_adapter import load_module
 from multibench.planning import Plan, PlannedRun
 from multibench.results.store import RunStore
 from multibench.tasks import DataSources
@@ -60,9 +61,10 @@ def run_plan(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    workshop = Workshop(sources, choose_device(device))
-    claims = Claims(store.folder / "claims")
     todo = plan.todo(retry_failed)
+    modules = [load_module(metric.evaluate) for metric in plan.suite.metric] if todo else []
+    workshop = Workshop(sources, choose_device(device), modules)
+    claims = Claims(store.folder / "claims")
     for run in todo:
         check_inputs(run)
     made: Counter[str] = Counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,10 @@ from multibench.checkpoints.config import read_config
 from multibench.checkpoints.folder import CheckpointFolder
 from multibench.checkpoints.load import Dropout, Head, initialise_head, load_model
 from multibench.errors import CheckpointError, StatisticsError
+from multibench.execution.modules import module_scores
 from multibench.metrics import METRICS
-from multibench.metrics.squad import answer_outputs, refused
+from multibench.metrics.evaluate_adapter import EvaluateModule
+from multibench.metrics.squad import answer_outputs, given_answers
 from multibench.planning import PlannedRun
 from multibench.recipes import Hyperparameters
 from multibench.results import provenance
@@ -44,6 +47,8 @@ class Workshop:
 
     sources: DataSources
     device: torch.device
+    modules: Sequence[EvaluateModule] = ()
+    """Modules of ``evaluate`` that score each evaluation, too."""
     _examples: dict[tuple[str, str], Examples] = field(default_factory=dict)
     _encoded: dict[tuple[str, str, str, int], Encoded] = field(default_factory=dict)
     _windows: dict[tuple[str, str, str, int, int | None, int, int | None], EncodedSpans] = field(
@@ -320,7 +325,12 @@ def _evaluate_all(
             raise StatisticsError(
                 f"{np.count_nonzero(~np.isfinite(outputs))} outputs on {name} are NaN or infinite"
             )
-        evaluations[name] = _scored(task, workshop.examples(task, split), outputs)
+        examples = workshop.examples(task, split)
+        evaluations[name] = _scored(task, examples, outputs)
+        if workshop.modules and examples.labels is not None:
+            evaluations[name]["evaluate"] = module_scores(
+                workshop.modules, task, examples, predictions[name], run.settings.null_threshold
+            )
         if collapse:
             evidence.append(f"{name}: {collapse}")
     return predictions, evaluations, evidence
@@ -357,10 +367,8 @@ def _evaluate_spans(
     if examples.answers is not None:
         gold = [[answer.text for answer in each] for each in examples.answers]
     outputs = answer_outputs(best.texts, best.null_odds, gold, threshold)
-    answers = np.array(best.texts, dtype=object)
-    if threshold is not None:
-        answers[refused(best.null_odds, threshold)] = ""
-    evidence = collapse_evidence(task, outputs, answers.tolist())
+    answers = given_answers(best.texts, best.null_odds, threshold)
+    evidence = collapse_evidence(task, outputs, answers)
     return Predictions(examples.ids, outputs, examples.labels, best.texts), evidence
 
 

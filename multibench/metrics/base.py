@@ -9,7 +9,7 @@ a row of integers that sums to ``n_examples``).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,6 +81,8 @@ class Metric(ABC):
     title: str
     #: What a run contributes to a mean over runs when its score is undefined (constant predictions).
     collapsed_value: float = 0.0
+    #: What it compares: class numbers, numbers, or answers to questions.
+    takes: Literal["classes", "values", "answers"] = "values"
     #: Whether something was tuned on the very examples that are scored; marked wherever the score is printed.
     tuned_on_reported_split: bool = False
 

@@ -60,6 +60,7 @@ class F1(Metric):
 
     name = "f1"
     title = "F1"
+    takes = "classes"
 
     def __init__(self, positive: int = 1) -> None:
         self.positive = positive
@@ -135,6 +136,7 @@ class Matthews(Metric):
 
     name = "mcc"
     title = "Matthews correlation"
+    takes = "classes"
 
     def prepare(self, labels: ArrayLike, outputs: ArrayLike) -> Prepared:
         """See ``Metric.prepare``."""

@@ -75,6 +75,7 @@ class Accuracy(Metric):
 
     name = "accuracy"
     title = "Accuracy"
+    takes = "classes"
 
     def prepare(self, labels: ArrayLike, outputs: ArrayLike) -> PreparedMean:
         """See ``Metric.prepare``."""

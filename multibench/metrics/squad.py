@@ -32,6 +32,7 @@ __all__ = [
     "answer_f1",
     "answer_outputs",
     "exact_match",
+    "given_answers",
     "normalise_answer",
     "refused",
 ]
@@ -88,6 +89,15 @@ def refused(null_odds: ArrayLike, threshold: float) -> NDArray[np.bool_]:
     return np.asarray(np.asarray(null_odds, dtype=np.float32).astype(np.float64) > threshold)
 
 
+def given_answers(texts: Sequence[str], null_odds: ArrayLike, threshold: float | None) -> list[str]:
+    """The answers as they are given: "" for those that are ``refused``, none of them where that is None."""
+    if threshold is None:
+        return list(texts)
+    return [
+        "" if no else text for text, no in zip(texts, refused(null_odds, threshold).tolist(), strict=True)
+    ]
+
+
 def answer_outputs(
     texts: Sequence[str],
     null_odds: ArrayLike,
@@ -134,6 +144,7 @@ class _AnswerScore(Metric):
     """The mean of one of the columns ``ANSWER_OUTPUTS``; labels are not looked at, only their number."""
 
     column: int
+    takes = "answers"
 
     def prepare(self, labels: ArrayLike, outputs: ArrayLike) -> PreparedMean:
         """See ``Metric.prepare``; outputs ``(n_runs, n_examples, 5)``, or that column alone without the last axis."""

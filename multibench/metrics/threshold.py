@@ -103,6 +103,7 @@ class _PreparedBest(Prepared):
 
 class _BestThreshold(Metric):
     column: int
+    takes = "answers"
     tuned_on_reported_split = True
 
     def prepare(self, labels: ArrayLike, outputs: ArrayLike) -> _PreparedBest:

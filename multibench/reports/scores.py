@@ -9,6 +9,7 @@ import numpy as np
 
 from multibench.errors import ResultsError
 from multibench.metrics import METRICS
+from multibench.reports.modules import module_note, module_summaries
 from multibench.reports.tables import Table
 from multibench.results import Chosen, Results, select_settings
 from multibench.stats import Estimate, multibootstrap_group
@@ -55,6 +56,7 @@ def scores(
     there is nothing to score.
     """
     rows: list[dict[str, Any]] = []
+    modules: list[dict[str, Any]] = []
     notes: list[str] = [
         f"Intervals: {confidence:.0%}, {nboot:,} multi-bootstrap draws over the factors in 'over'."
     ]
@@ -99,6 +101,9 @@ def scores(
                     notes.append(f"{chosen_title(chosen)}: {estimate.caveat}.")
                 if not tensor.as_released:
                     notes.append(f"{evaluation}: NOT the released data (accepted by the suite).")
+            found = module_summaries(chosen.runs, evaluation)
+            notes += [module_note(chosen_title(chosen), summary) for summary in found]
+            modules += [{"checkpoints": chosen_title(chosen), **summary} for summary in found]
         notes += [
             f"{chosen_title(chosen)}, {chosen.task}: a run diverged and has no score: {r.manifest['reason']}."
             for r in diverged
@@ -117,7 +122,8 @@ def scores(
         raise ResultsError("There is nothing to score: no stored run has predictions with labels.")
     names = list(dict.fromkeys(key for row in rows for key in row))
     kept = [n for n in names if any(row.get(n) not in ("", 0, None) for row in rows) or n == "selection"]
-    return Table("Scores", tuple(kept), tuple(rows), tuple(dict.fromkeys([*notes, *results.damaged])))
+    said = tuple(dict.fromkeys([*notes, *results.damaged]))
+    return Table("Scores", tuple(kept), tuple(rows), said, {"evaluate": modules} if modules else {})
 
 
 def metrics_of(chosen: Chosen, evaluation: str, asked: str | None) -> list[str]:

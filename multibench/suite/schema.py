@@ -22,6 +22,7 @@ from multibench.errors import MultibenchError, SuiteError
 from multibench.recipes import RECIPES, SELECTION_RULES, Hyperparameters, Recipe
 from multibench.registry import near_matches
 from multibench.suite.document import Document, parse_override, read_document
+from multibench.suite.modules import ModuleChoice
 from multibench.tasks import Task, find_task
 
 __all__ = ["CheckpointSelection", "RecipeChoice", "Suite", "load_suite"]
@@ -207,6 +208,7 @@ class Suite(_Model):
     recipe: Annotated[RecipeChoice, BeforeValidator(_read_recipe)] = RecipeChoice()
     finetuning_seeds: SeedList = Field(default_factory=lambda: [0, 1, 2, 3, 4])
     keep_weights: Literal["none", "last"] = "none"
+    metric: Annotated[list[ModuleChoice], BeforeValidator(_as_list)] = Field(default_factory=list)
     evaluate_only: bool = False
     """Apply the checkpoints' own heads and train nothing."""
     accept_different_data: Annotated[list[str], BeforeValidator(_as_list)] = Field(default_factory=list)
@@ -363,12 +365,12 @@ def _apply(document: Document, text: str) -> None:
 
 
 def _legal_keys(location: tuple[str | int, ...]) -> list[str]:
-    head = location[0] if len(location) > 1 else None
-    if head == "checkpoints":
-        return list(CheckpointSelection.model_fields)
-    if head == "recipe":
-        return [*RecipeChoice.model_fields, *Hyperparameters.model_fields]
-    return list(Suite.model_fields)
+    parts: dict[str | int, list[str]] = {
+        "checkpoints": [*CheckpointSelection.model_fields],
+        "recipe": [*RecipeChoice.model_fields, *Hyperparameters.model_fields],
+        "metric": [*ModuleChoice.model_fields],
+    }
+    return parts.get(location[0], [*Suite.model_fields]) if len(location) > 1 else [*Suite.model_fields]
 
 
 def _sentence(document: Document, error: ValidationError) -> str:
