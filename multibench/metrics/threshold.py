@@ -3,7 +3,9 @@
 What the script of SQuAD v2.0 calls ``best_exact`` and ``best_f1``: a question counts as unanswerable
 where its null odds exceed a threshold, and of all thresholds the one that gives the highest score is
 taken. It is tuned on the very answers that are scored, so the score is too good as a statement about
-other questions, and is not to be compared with scores at a threshold fixed beforehand.
+other questions, and is not to be compared with scores at a threshold fixed beforehand. Resamples are
+tuned anew, each for itself: what varies with the questions varies in them, too, and their mean lies
+above the score by about as much as the score is too good.
 
 Source: ``find_best_thresh`` of the official script, https://rajpurkar.github.io/SQuAD-explorer/. Three
 things differ, all where the script counts what no threshold gives. It moves its threshold past questions

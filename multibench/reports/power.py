@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from multibench.errors import ResultsError
+from multibench.reports.scores import tuning_notes
 from multibench.reports.sides import joined_sides
 from multibench.reports.tables import Cell, Table
 from multibench.results import Results
@@ -71,6 +72,7 @@ def power(
                 "hours": None if best is None else f"{best.hours:.2g}",
             }
         )
+        notes += tuning_notes(sides.evaluation, sides.metric)
         if not plan.enough:
             notes.append(f"{sides.evaluation}: {plan.reason}.")
     return Table("Designs", tuple(rows[0]), tuple(rows), tuple(dict.fromkeys(notes)), {"designs": details})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from multibench.errors import ResultsError, StatisticsError
-from multibench.reports.scores import chosen_title, describe_setting, metrics_of
+from multibench.reports.scores import chosen_title, describe_setting, metrics_of, tuning_notes
 from multibench.reports.tables import Cell, Table
 from multibench.results import Results, select_settings
 from multibench.stats import variance_components
@@ -84,6 +84,7 @@ def variance(
                     )
                     if not known and estimate.reason:
                         notes.append(f"{where}, {_NAMES[part]}: {estimate.reason}.")
+                notes += tuning_notes(evaluation, name)
                 notes.append(f"{where}: {found.design}, {found.method}; {found.n_seeds} pretraining seeds.")
                 notes += [f"{where}: {warning}" for warning in found.warnings]
     if not rows:

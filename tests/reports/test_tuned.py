@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from multibench.metrics import METRICS
-from multibench.reports import compare, scores
+from multibench.reports import compare, power, scores, variance
 from multibench.results import Results
 from tests.support.stored import store_run
 
@@ -28,7 +28,10 @@ def _results(folder: Path) -> Results:
                 family=family,
                 metrics={PLAIN: 0.5, TUNED: 0.5},
             )
-    return Results.open(folder)
+    results = Results.open(folder)
+    for run in results.stored:
+        run.manifest["provenance"]["seconds"] = 60.0
+    return results
 
 
 def test_a_tuned_score_is_marked_and_a_plain_one_is_not(tmp_path: Path) -> None:
@@ -38,6 +41,8 @@ def test_a_tuned_score_is_marked_and_a_plain_one_is_not(tmp_path: Path) -> None:
         for table in (
             scores(results, metric, nboot=20),
             compare(results, "family=multiberts", "family=google_bert", metric=metric, nboot=20),
+            power(results, 0.01, "family=multiberts", "family=google_bert", metric=metric),
+            variance(results.where("family=multiberts"), metric),
         ):
             notes = [note for note in table.notes if "tuned on the very examples" in note]
             assert len(notes) == marked

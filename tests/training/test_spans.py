@@ -292,7 +292,7 @@ description = "The context holds one kind word, which is the answer, or one unki
 kind = "span"
 inputs = ["question", "context"]
 unanswerable = true
-metrics = ["exact_match", "answer_f1"]
+metrics = ["exact_match", "answer_f1", "best_exact_match", "best_answer_f1"]
 headline = "answer_f1"
 evaluations = ["dev"]
 mean_tokens = 20.0
@@ -364,6 +364,8 @@ def test_a_suite_on_a_task_of_ones_own_learns_to_find_answers(tmp_path: Path) ->
         assert run.manifest["status"] == "finished", run.manifest["reason"]
         assert run.score("finding.dev", "exact_match") > 0.9
         assert run.score("finding.dev", "answer_f1") >= run.score("finding.dev", "exact_match")
+        for name in ("exact_match", "answer_f1"):
+            assert run.score("finding.dev", f"best_{name}") >= run.score("finding.dev", name)
         assert run.manifest["training"]["examples"] > 5 * TRAIN  # windows, more than there are questions
         stored = run.store.predictions(run.run_id, "finding.dev")
         assert stored.labels is not None
