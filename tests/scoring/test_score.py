@@ -15,6 +15,7 @@ from multibench.errors import DataError, ResultsError
 from multibench.metrics.squad import answer_outputs
 from multibench.results.store import Predictions, _write_predictions
 from multibench.scoring import Scored, score
+from multibench.tasks import DataSources, find_task, load_split
 from tests.scoring.support import GOLD, HANS_ROWS, glue_text, hans_text, make_heuristics, make_questions
 from tests.support.command import multibench
 from tests.support.tiny import make_classification, make_regression
@@ -105,6 +106,14 @@ def test_scores_are_numbers(tmp_path: Path, value: str) -> None:
     task = make_regression(tmp_path)
     with pytest.raises(DataError, match=r"line 4: .* (not a number|not an id)"):
         _score(task, glue_text(["1", "2", value] + ["3"] * 21))
+
+
+def test_built_in_tasks_need_no_data(tmp_path: Path) -> None:
+    task = find_task("pocket_inference")
+    examples = load_split(task, task.evaluations[0], DataSources())
+    said = dict(zip(examples.ids, (task.labels[k] for k in np.asarray(examples.labels)), strict=True))
+    (tmp_path / "right.tsv").write_text(glue_text(said))
+    assert score("pocket_inference", tmp_path / "right.tsv").metrics["accuracy"] == 1
 
 
 # SQuAD's JSON
