@@ -12,8 +12,8 @@ things differ, all where the script counts what no threshold gives. It moves its
 with equal null odds one by one, so that the order of the file decides; here such questions are
 refused together or not at all, which is what the script finds if they come in its file with the unanswerable
 ones first. It takes any text as a wrong answer to an unanswerable question, where its own scores
-accept "the", say, as no answer; here the scores hold. And it calls the threshold 0 where refusing
-all is best, which here is minus infinity.
+accept "the", say, as no answer, so that its best score can lie below its plain one; here the scores
+hold. And it calls the threshold 0 where refusing all is best, which here is minus infinity.
 """
 
 from __future__ import annotations
