@@ -245,7 +245,12 @@ def _training_data(run: PlannedRun, workshop: Workshop) -> dict[str, Any] | None
     if run.finetuning_seed is None:
         return None
     examples = workshop.examples(run.task, "train")
-    return {"data": examples.fingerprint, "examples": len(examples), "as_released": examples.as_released}
+    return {
+        "data": examples.fingerprint,
+        "examples": len(examples),
+        "held_out": run.task.held_out,
+        "as_released": examples.as_released,
+    }
 
 
 def check_inputs(run: PlannedRun) -> None:

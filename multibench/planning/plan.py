@@ -18,7 +18,7 @@ from multibench.results.identity import RunIdentity
 from multibench.results.store import RunStore
 from multibench.seeds import derive_seeds
 from multibench.suite import CheckpointSelection, Suite
-from multibench.tasks import DataSources, Task, find_task, load_split
+from multibench.tasks import DataSources, Task, load_split
 
 __all__ = ["Plan", "PlannedRun", "State", "make_plan", "selected_checkpoints"]
 
@@ -67,6 +67,7 @@ class PlannedRun:
             "parameters": self.checkpoint.parameters,
             "task": self.task.name,
             "finetuning_seed": self.finetuning_seed,
+            "held_out": self.task.held_out,
         }
 
 
@@ -137,7 +138,7 @@ def make_plan(
     """
     remarks: list[str] = []
     stored, damaged = _stored_manifests(store, remarks, verify)
-    tasks = [find_task(name) for name in suite.tasks]
+    tasks = [suite.task(name) for name in suite.tasks]
     data = _fingerprints(tasks, suite, sources, may_fetch, remarks)
     runs: list[PlannedRun] = []
     seen: dict[str, str] = {}

@@ -27,8 +27,8 @@ Rule = Literal["none", "best_mean_dev", "best_dev", "median", "mean"]
 SELECTION_RULES: dict[str, str] = {
     "none": "nothing is selected: one setting, every run counts",
     "best_mean_dev": "one setting for each family, step and task: the highest dev score, averaged over all "
-    "pretraining and fine-tuning seeds",
-    "best_dev": "for each checkpoint and task the single run with the highest dev score",
+    "pretraining and fine-tuning seeds; the score on held_out where a suite holds out a part of train",
+    "best_dev": "for each checkpoint and task the single run with the highest dev score; on held_out likewise",
     "median": "one setting; the median over fine-tuning seeds is reported",
     "mean": "one setting; the mean over fine-tuning seeds is reported",
 }

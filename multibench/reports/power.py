@@ -70,6 +70,7 @@ def power(
                 "power": None if best is None else f"{best.power:.0%}",
                 "half-width [points]": None if best is None else f"{100 * best.half_width:.2f}",
                 "hours": None if best is None else f"{best.hours:.2g}",
+                "selection": sides.selection,
             }
         )
         notes += tuning_notes(sides.evaluation, sides.metric)

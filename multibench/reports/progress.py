@@ -70,7 +70,10 @@ def plan_text(plan: Plan, results: Path) -> str:
             }
         )
     columns = tuple(rows[0]) if rows else ("task",)
-    head = f"{plan.suite.name}: {summary['runs']} runs, {summary['missing']} missing (recipe {plan.suite.recipe.base})"
+    share = plan.suite.recipe.held_out
+    held_out = "" if share is None else f"; {share:.3g} of train held out, to select on"
+    recipe = f"recipe {plan.suite.recipe.base}{held_out}"
+    head = f"{plan.suite.name}: {summary['runs']} runs, {summary['missing']} missing ({recipe})"
     lines = [Table(head, columns, tuple(rows)).render("text")]
     if summary["missing"]:
         hours = cost["hours"]

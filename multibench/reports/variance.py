@@ -60,7 +60,12 @@ def variance(
                     notes.append(f"{where}: {error}")
                     continue
                 details.append(
-                    {"checkpoints": chosen_title(chosen), "evaluation": evaluation, **found.to_dict()}
+                    {
+                        "checkpoints": chosen_title(chosen),
+                        "evaluation": evaluation,
+                        "selection": chosen.selection,
+                        **found.to_dict(),
+                    }
                 )
                 shares = found.shares
                 for part, estimate in found.parts.items():
@@ -85,7 +90,10 @@ def variance(
                     if not known and estimate.reason:
                         notes.append(f"{where}, {_NAMES[part]}: {estimate.reason}.")
                 notes += tuning_notes(evaluation, name)
-                notes.append(f"{where}: {found.design}, {found.method}; {found.n_seeds} pretraining seeds.")
+                notes.append(
+                    f"{where}: {found.design}, {found.method}; {found.n_seeds} pretraining seeds; "
+                    f"selection: {chosen.selection}."
+                )
                 notes += [f"{where}: {warning}" for warning in found.warnings]
     if not rows:
         raise ResultsError(

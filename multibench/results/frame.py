@@ -38,6 +38,7 @@ class StoredRun:
         """Everything that a filter can ask for: labels, settings, status, suite."""
         return {
             **self.manifest["settings"],
+            "held_out": None,  # in runs that were stored before there was such a thing
             **self.manifest["labels"],
             "status": self.manifest["status"],
             "suite": self.manifest["suite"]["name"],

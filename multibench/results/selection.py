@@ -1,7 +1,8 @@
 """Choosing one setting of a grid, as papers do, and saying so.
 
 A setting is everything in the hyperparameters. Runs of a group (see ``StoredRun.group``) and task
-that differ in settings came from a grid; a rule keeps one setting for all seeds of the group.
+that differ in settings came from a grid; a rule keeps one setting for all seeds of the group. Runs that
+were trained without a part of the training examples, to choose on it, stand apart from those that were not.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from multibench.errors import SuiteError
 from multibench.recipes import SELECTION_RULES
 from multibench.results.frame import Results, StoredRun
+from multibench.tasks import HELD_OUT
 
 __all__ = ["Chosen", "select_settings"]
 
@@ -31,7 +33,7 @@ class Chosen:
     runs: tuple[StoredRun, ...]
     varied: dict[str, Any]
     """The hyperparameters that differ between the settings that there were, with these runs' values; one
-    that differs among these runs is left out."""
+    that differs among these runs is left out. ``held_out`` stands here, too, if there is such a part."""
     selection: str
     """For a person: the rule, the split it looked at and how many settings or runs there were."""
     estimand: str = "mean"
@@ -46,14 +48,17 @@ def select_settings(results: Results, rule: str | None = None) -> list[Chosen]:
     """
     if rule is not None and rule not in SELECTION_RULES:
         raise SuiteError(f"There is no selection rule '{rule}'; there are {', '.join(SELECTION_RULES)}.")
-    cells: dict[tuple[Group, str], dict[str, list[StoredRun]]] = defaultdict(lambda: defaultdict(list))
+    cells: dict[tuple[Group, str, float | None], dict[str, list[StoredRun]]]
+    cells = defaultdict(lambda: defaultdict(list))
     for run in results.stored:
         if run.manifest["status"] != "failed":
-            cells[run.group, run.fields["task"]][_key(run)].append(run)
+            cells[run.group, run.fields["task"], run.fields["held_out"]][_key(run)].append(run)
     chosen: list[Chosen] = []
-    for (group, task), cell in sorted(cells.items(), key=lambda item: _sortable((*item[0][0], item[0][1]))):
+    for (group, task, held_out), cell in sorted(
+        cells.items(), key=lambda item: _sortable((*item[0][0], *item[0][1:]))
+    ):
         settings = [tuple(sorted(runs, key=_order)) for runs in cell.values()]
-        varied = _varied(settings)
+        varied = [*_varied(settings), *([] if held_out is None else ["held_out"])]
         settings.sort(key=lambda runs: _sortable(tuple(runs[0].fields[name] for name in varied)))
         chosen.extend(
             _apply(rule or str(settings[0][0].manifest["suite"]["selection"]), group, task, settings, varied)
@@ -111,14 +116,18 @@ def _seeds(run: StoredRun) -> tuple[Any, Any]:
 
 
 def _selection_split(runs: list[StoredRun]) -> str | None:
-    """The labelled evaluation of the task itself that most runs have, the first by name among equals."""
+    """What was held out to choose on, if anything was.
+
+    Otherwise the labelled evaluation of the task itself that most runs have, the first by name among equals.
+    """
     counts = Counter(
         str(name)
         for run in runs
         for name, summary in run.manifest["evaluations"].items()
         if summary["metrics"] and name.startswith(run.fields["task"] + ".")
     )
-    return min(counts, key=lambda name: (-counts[name], name), default=None)
+    held_out = f"{runs[0].fields['task']}.{HELD_OUT}"
+    return min(counts, key=lambda name: (name != held_out, -counts[name], name), default=None)
 
 
 def _score(run: StoredRun, split: str) -> float:

@@ -3,234 +3,85 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
 )
 
-from multibench.checkpoints import Checkpoint, find, select
 from multibench.errors import MultibenchError, SuiteError
 from multibench.recipes import RECIPES, SELECTION_RULES, Hyperparameters, Recipe
 from multibench.registry import near_matches
 from multibench.suite.document import Document, parse_override, read_document
+from multibench.suite.entries import (
+    CheckpointSelection,
+    Closed,
+    Misplaced,
+    RecipeChoice,
+    SeedList,
+    as_list,
+    known,
+    no_repeats,
+    read_recipe_choice,
+)
 from multibench.suite.modules import ModuleChoice
-from multibench.tasks import Task, find_task
+from multibench.tasks import HELD_OUT, Task, find_task, with_held_out
 
 __all__ = ["CheckpointSelection", "RecipeChoice", "Suite", "load_suite"]
 
 V = TypeVar("V")
 
-
-class _Misplaced(ValueError):
-    """Something wrong at ``location`` (keys and positions) below what is being validated."""
-
-    def __init__(self, message: str, *location: str | int) -> None:
-        super().__init__(message)
-        self.location = location
+TaskName = Annotated[str, known(find_task)]
 
 
-def _known(look_up: Callable[[str], object]) -> AfterValidator:
-    """Check that a name exists, so that an unknown one is reported with its line."""
-
-    def check(name: str) -> str:
-        try:
-            look_up(name)
-        except MultibenchError as error:
-            raise ValueError(str(error)) from error
-        return name
-
-    return AfterValidator(check)
-
-
-TaskName = Annotated[str, _known(find_task)]
-
-
-def _expand_seeds(value: Any) -> Any:
-    """``0-4``, ``0-4,7`` and a single number as lists of seeds."""
-    if isinstance(value, bool):
-        raise ValueError("expected seeds such as 0-4 or [0, 1, 2]")
-    if isinstance(value, int):
-        return [value]
-    if isinstance(value, str) and value != "all":
-        seeds: list[int] = []
-        for part in value.split(","):
-            first, dash, last = part.strip().partition("-")
-            if not first.isdigit() or (dash and not last.isdigit()):
-                raise ValueError(f"{part.strip()!r} is no seed and no range of seeds such as 0-4")
-            seeds.extend(range(int(first), int(last if dash else first) + 1))
-        return seeds
-    return value
-
-
-def _as_list(value: Any) -> Any:
-    return value if isinstance(value, list) or value is None else [value]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _no_repeats(values: list[V]) -> list[V]:
-    repeated = [value for i, value in enumerate(values) if value in values[:i]]
-    if repeated:
-        raise ValueError(f"{repeated[0]} is listed twice")
-    return values
-
-
-SeedList = Annotated[
-    list[Annotated[int, Field(ge=0)]],
-    BeforeValidator(_expand_seeds),
-    Field(min_length=1),
-    AfterValidator(_no_repeats),
-]
-# What may stand beside each way of naming checkpoints.
-_BESIDE = {
-    "path": {"family", "pretraining_seed", "step"},
-    "ids": set(),
-    "family": {"pretraining_seeds", "steps", "include_aliases"},
-}
-
-
-class CheckpointSelection(_Model):
-    """Some checkpoints: of a family, by id, or in local folders."""
-
-    family: str | None = None
-    """A family of the catalogue; with ``path``, the family name that the folder's runs are listed under."""
-    pretraining_seeds: SeedList | Literal["all"] = "all"
-    steps: (
-        Annotated[list[int] | Literal["all"], BeforeValidator(lambda v: _as_list(v) if v != "all" else v)]
-        | None
-    ) = None
-    """Pretraining steps; each seed's last one if not given."""
-    ids: Annotated[list[str], BeforeValidator(_as_list)] | None = None
-    path: str | None = None
-    """A folder, absolute or below ``--checkpoints``."""
-    pretraining_seed: int | None = None
-    """Of the checkpoint in ``path``."""
-    step: int | None = None
-    """Of the checkpoint in ``path``."""
-    include_aliases: bool = False
-    """Also second names of one checkpoint, such as a final's ``step_2000k``."""
-
-    @model_validator(mode="after")
-    def _one_way(self) -> CheckpointSelection:
-        if self.path is not None and self.ids is not None:
-            raise ValueError("give 'path' or 'ids', not both")
-        if self.path is None and self.ids is None and self.family is None:
-            raise ValueError("expected one of 'family', 'ids' or 'path'")
-        if self.path is None and (self.pretraining_seed is not None or self.step is not None):
-            raise ValueError(
-                "'pretraining_seed' and 'step' describe a 'path'; families take 'pretraining_seeds', 'steps'"
-            )
-        way = "path" if self.path is not None else "ids" if self.ids is not None else "family"
-        ignored = sorted(self.model_fields_set - {way} - _BESIDE[way])
-        if ignored:
-            raise _Misplaced(f"'{ignored[0]}' says nothing beside '{way}'", ignored[0])
-        if self.path is None:
-            try:
-                self.from_catalogue()
-            except MultibenchError as error:
-                raise _Misplaced(str(error), self._key_behind(str(error))) from error
-        return self
-
-    def _key_behind(self, message: str) -> str:
-        """The key to look at after the catalogue has said ``message``."""
-        if self.ids is not None:
-            return "ids"
-        if "the pretraining seed" in message:
-            return "pretraining_seeds"
-        return "steps" if "the step" in message else "family"
-
-    def from_catalogue(self) -> Sequence[Checkpoint]:
-        """The checkpoints that ``ids`` or ``family`` select; a ``path`` is no matter of the catalogue.
-
-        Raises ``SuiteError`` for an empty selection, ``UnknownNameError`` for unknown names.
-        """
-        if self.ids is not None:
-            return [find(name) for name in self.ids]
-        assert self.family is not None
-        return select(
-            self.family,
-            pretraining_seeds=None if self.pretraining_seeds == "all" else self.pretraining_seeds,
-            steps="last" if self.steps is None else self.steps,
-            aliases=self.include_aliases,
-        )
-
-
-class RecipeChoice(_Model):
-    """A recipe of the catalogue, with any hyperparameter replaced by a value or by a list of values."""
-
-    base: Annotated[str, _known(RECIPES.get)] = "modern_glue"
-    hyperparameters: dict[str, Any] = Field(default_factory=dict)
-    tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Hyperparameters of single tasks, over the others."""
-    selection: str | None = None
-    """How one setting of a grid is chosen; the recipe's own rule if not given."""
-
-
-_CHOICE_KEYS = set(RecipeChoice.model_fields)
-
-
-def _read_recipe(value: Any) -> Any:
-    """A name, or a mapping in which hyperparameters may stand beside ``base``."""
-    if isinstance(value, str):
-        return {"base": value}
-    if isinstance(value, dict):
-        rest = {k: v for k, v in value.items() if k not in _CHOICE_KEYS}
-        kept = {k: v for k, v in value.items() if k in _CHOICE_KEYS}
-        given = kept.get("hyperparameters") or {}
-        if isinstance(given, dict):  # anything else is refused with its line
-            kept["hyperparameters"] = {**given, **rest}
-        return kept
-    return value
-
-
-class Suite(_Model):
+class Suite(Closed):
     """Checkpoints x tasks x settings of a recipe x fine-tuning seeds."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
     description: str = ""
-    checkpoints: Annotated[list[CheckpointSelection], BeforeValidator(_as_list), Field(min_length=1)]
-    tasks: Annotated[list[TaskName], BeforeValidator(_as_list), Field(min_length=1)]
+    checkpoints: Annotated[list[CheckpointSelection], BeforeValidator(as_list), Field(min_length=1)]
+    tasks: Annotated[list[TaskName], BeforeValidator(as_list), Field(min_length=1)]
     evaluations: dict[
-        str, Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1), AfterValidator(_no_repeats)]
+        str, Annotated[list[str], BeforeValidator(as_list), Field(min_length=1), AfterValidator(no_repeats)]
     ] = Field(default_factory=dict)
     """Task -> what its runs are scored on: ``split`` or ``task.split``; the task's own list if not given."""
-    recipe: Annotated[RecipeChoice, BeforeValidator(_read_recipe)] = RecipeChoice()
+    recipe: Annotated[RecipeChoice, BeforeValidator(read_recipe_choice)] = RecipeChoice()
     finetuning_seeds: SeedList = Field(default_factory=lambda: [0, 1, 2, 3, 4])
     keep_weights: Literal["none", "last"] = "none"
-    metric: Annotated[list[ModuleChoice], BeforeValidator(_as_list)] = Field(default_factory=list)
+    metric: Annotated[list[ModuleChoice], BeforeValidator(as_list)] = Field(default_factory=list)
     evaluate_only: bool = False
     """Apply the checkpoints' own heads and train nothing."""
-    accept_different_data: Annotated[list[str], BeforeValidator(_as_list)] = Field(default_factory=list)
+    accept_different_data: Annotated[list[str], BeforeValidator(as_list)] = Field(default_factory=list)
     """Tasks whose data may differ in size or labels from what was released; their numbers are marked."""
 
     @model_validator(mode="after")
     def _names_exist(self) -> Suite:
         rule = self.recipe.selection
         if rule is not None and rule not in SELECTION_RULES:
-            raise _Misplaced(
+            raise Misplaced(
                 f"there is no selection rule '{rule}'; there are {', '.join(SELECTION_RULES)}",
                 *("recipe", "selection"),
             )
+        if self.recipe.held_out is not None and self.evaluate_only:
+            raise Misplaced("nothing is trained, so nothing can be held out", "recipe", "held_out")
         tasks: list[Task] = []
         for i, name in enumerate(self.tasks):
             task = find_task(name)
             if task.name in {other.name for other in tasks}:
-                raise _Misplaced(f"the task {task.name} is listed twice", "tasks", i)
+                raise Misplaced(f"the task {task.name} is listed twice", "tasks", i)
             if "train" not in task.splits and not self.evaluate_only:
                 text = f"the task {task.name} has no training data; list it under 'evaluations'"
-                raise _Misplaced(text, "tasks", i)
-            tasks.append(task)
+                raise Misplaced(text, "tasks", i)
+            try:
+                tasks.append(self.task(name))
+            except MultibenchError as error:
+                raise Misplaced(str(error), "recipe", "held_out") from error
         listed = [*self.tasks, *(task.name for task in tasks)]
         for key in self.evaluations:
             self._refuse_other_task(key, listed, "evaluations", key)
@@ -251,7 +102,7 @@ class Suite(_Model):
                 other, _ = self.evaluation(task, target)
                 other.class_map(task)  # raises if models of the one cannot be applied to the other
             except (MultibenchError, ValueError) as error:
-                raise _Misplaced(str(error), "evaluations", key, i) from error
+                raise Misplaced(str(error), "evaluations", key, i) from error
             names.append(other.name)
         return names
 
@@ -259,12 +110,12 @@ class Suite(_Model):
         if name not in known:
             near = near_matches(name, known, limit=1)
             hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(dict.fromkeys(known))}."
-            raise _Misplaced(f"'{name}' is no task of this suite; {hint}", *location)
+            raise Misplaced(f"'{name}' is no task of this suite; {hint}", *location)
 
     def evaluation(self, task: Task, target: str) -> tuple[Task, str]:
         """``split`` or ``task.split`` as the task and split that are meant. Raises ``SuiteError``."""
         name, dot, split = target.rpartition(".")
-        other = find_task(name) if dot else task
+        other = self.task(name) if dot else task
         if split not in other.splits:
             raise SuiteError(
                 f"The task {other.name} has no split '{split}'; it has {', '.join(other.splits)}."
@@ -272,9 +123,19 @@ class Suite(_Model):
         return other, split
 
     def evaluations_of(self, task: Task) -> list[tuple[Task, str]]:
-        """What runs of ``task`` are scored on, its own splits first in the order given."""
+        """What runs of ``task`` (as ``Suite.task`` gives it) are scored on, in the order given; ``held_out`` last."""
         targets: Iterable[str] = self._for(task, self.evaluations) or task.evaluations
+        if task.held_out is not None:
+            targets = [target for target in targets if target not in (HELD_OUT, f"{task.name}.{HELD_OUT}")]
+            targets.append(HELD_OUT)
         return [self.evaluation(task, target) for target in targets]
+
+    def task(self, name: str) -> Task:
+        """The task called ``name``; if runs are trained on it, less what ``recipe.held_out`` keeps out of training."""
+        task = find_task(name)
+        share = self.recipe.held_out
+        trained = any(find_task(listed).name == task.name for listed in self.tasks)
+        return task if share is None or not trained else with_held_out(task, share)
 
     def names_of(self, task: Task) -> list[str]:
         """What this suite may call ``task``: its name, and the path that ``tasks`` lists it by."""
@@ -376,7 +237,7 @@ def _legal_keys(location: tuple[str | int, ...]) -> list[str]:
 def _sentence(document: Document, error: ValidationError) -> str:
     first = error.errors()[0]
     cause = first.get("ctx", {}).get("error")
-    location = (*first["loc"], *(cause.location if isinstance(cause, _Misplaced) else ()))
+    location = (*first["loc"], *(cause.location if isinstance(cause, Misplaced) else ()))
     where = document.where(location)
     key = str(location[-1]) if location else ""
     if first["type"] == "extra_forbidden":
@@ -390,7 +251,7 @@ def _sentence(document: Document, error: ValidationError) -> str:
     if message.endswith((".", "?")):  # a sentence of its own
         return f"{where}: {message}"
     name = ".".join(str(part) for part in location if not str(part).startswith(("list[", "literal[")))
-    given = "" if isinstance(cause, _Misplaced) else f" (given: {_shown(first['input'])})"
+    given = "" if isinstance(cause, Misplaced) else f" (given: {_shown(first['input'])})"
     return f"{where}: {name + ': ' if name else ''}{message[:1].lower() + message[1:]}{given}."
 
 

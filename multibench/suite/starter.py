@@ -85,6 +85,7 @@ def _recipe(recipe: Recipe) -> Iterator[str]:
         yield f"  # {name}: {_number(values[0])}   # instead of the recipe's: {said}"
     others = [rule for rule in SELECTION_RULES if rule != recipe.selection.rule]
     yield f"  # selection: {recipe.selection.rule}   # or {', '.join(others)}"
+    yield "  # held_out: 0.1   # choose on a tenth of train, kept out of training, instead of on dev"
 
 
 def _number(value: float) -> str:

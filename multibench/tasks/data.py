@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from multibench.errors import DataError
 from multibench.tasks.task import SplitFacts, Task
 
 __all__ = ["Answer", "Examples", "check_against_facts", "clusters"]
+
+T = TypeVar("T")
 
 
 class Answer(NamedTuple):
@@ -49,6 +51,21 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def rows(self, kept: Sequence[int]) -> Examples:
+        """Only these rows, in this order."""
+
+        def of(column: tuple[T, ...]) -> tuple[T, ...]:
+            return tuple(column[i] for i in kept)
+
+        return replace(
+            self,
+            ids=of(self.ids),
+            texts=tuple(of(column) for column in self.texts),
+            labels=None if self.labels is None else self.labels[list(kept)],
+            answers=None if self.answers is None else of(self.answers),
+            metadata={name: of(column) for name, column in self.metadata.items()},
+        )
 
     def groups(self, name: str) -> dict[str, NDArray[np.int64]]:
         """The rows of each value of the metadata ``name``, in the order of first occurrence.

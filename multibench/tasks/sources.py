@@ -19,6 +19,7 @@ from multibench.errors import DataError, UnavailableError
 from multibench.tasks.data import Examples, check_against_facts
 from multibench.tasks.examples import examples_of
 from multibench.tasks.files import Wanted, read_table
+from multibench.tasks.held_out import HELD_OUT, CutTask, part_of
 from multibench.tasks.layouts import Columns, FileLayout, OriginalFile, SplitFile
 from multibench.tasks.squad import read_squad
 from multibench.tasks.table import Table
@@ -85,6 +86,8 @@ def load_split(task: Task, split: str, sources: DataSources) -> Examples:
     """
     if split not in task.splits:
         raise DataError(f"The task {task.name} has no split '{split}'; it has {', '.join(task.splits)}.")
+    if isinstance(task, CutTask) and split in ("train", HELD_OUT):
+        return part_of(task, load_split(task.whole, "train", sources), split)
     examples = _load(task, split, sources)
     return check_against_facts(task, examples, task.name in sources.accept_different)
 

@@ -149,6 +149,11 @@ class Task(Facts):
         )
 
     @property
+    def held_out(self) -> float | None:
+        """The share of the training examples that is kept out of training as the split ``held_out``, if any."""
+        return None
+
+    @property
     def outputs(self) -> int:
         """Width of the model's head: classes, 1 for regression, 2 for spans."""
         return {"classification": len(self.labels), "regression": 1, "span": 2}[self.kind]

@@ -173,6 +173,7 @@ def test_variance_and_power(tmp_path: Path) -> None:
     assert sum(int(share.split()[0]) for share in shares if share) == pytest.approx(100, abs=3)
     assert {row["component"] for row in table.rows} >= {"pretraining seed", "fine-tuning seed", "example"}
     (row,) = power(results, 0.3, "step=0", "step=100").rows
+    assert row["selection"] == "none (one setting) / none (one setting)"
     assert row["enough"] is True
     assert float(str(row["hours"])) == pytest.approx(
         2 * int(str(row["seeds"])) * int(str(row["runs a seed"])) * 0.01, rel=0.1

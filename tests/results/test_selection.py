@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from multibench.errors import SuiteError
 from multibench.results import Chosen, Results, select_settings
+from multibench.results.frame import StoredRun
 from tests.support.stored import store_run
 
 OUTPUTS = np.zeros((4, 2), dtype=np.float32)
@@ -130,3 +132,40 @@ def test_a_single_setting_is_no_selection(results: Path) -> None:
 def test_an_unknown_rule_is_refused(results: Path) -> None:
     with pytest.raises(SuiteError, match="no selection rule 'best'"):
         select_settings(Results.open(results), "best")
+
+
+def _held_out(folder: Path, share: float, scores: dict[float, float]) -> list[StoredRun]:
+    """The stored runs as if they had been trained on less, with the score of their learning rate on the rest."""
+    runs = []
+    for run in Results.open(folder).stored:
+        manifest = deepcopy(run.manifest)
+        manifest["labels"]["held_out"] = share
+        score = {"accuracy": scores[run.fields["learning_rate"]]}
+        manifest["evaluations"]["rte.held_out"] = {**manifest["evaluations"]["rte.dev"], "metrics": score}
+        runs.append(StoredRun(run.store, manifest))
+    return runs
+
+
+def test_what_was_held_out_is_chosen_on(results: Path) -> None:
+    held_out = Results(_held_out(results, 0.1, {2e-5: 0.5, 5e-5: 0.6}))
+    (chosen,) = select_settings(held_out)
+    assert chosen.varied == {"learning_rate": 5e-5, "held_out": 0.1}
+    assert chosen.selection == "best mean over all seeds on rte.held_out, of 2 settings"
+    assert _scores(chosen) == [0.60, 0.61, 0.62, 0.90]  # dev has no say
+    (best,) = select_settings(held_out, "best_dev")
+    assert best.selection == "each checkpoint's best single run of 4 on rte.held_out"
+    assert {run.fields["learning_rate"] for run in best.runs} == {5e-5}
+
+
+def test_runs_with_and_without_a_held_out_part_stand_apart(results: Path) -> None:
+    whole = Results.open(results).stored
+    tenth = _held_out(results, 0.1, {2e-5: 0.5, 5e-5: 0.6})
+    fifth = _held_out(results, 0.2, {2e-5: 0.6, 5e-5: 0.5})
+    together = Results([*fifth, *whole, *tenth])
+    assert [one.varied for one in select_settings(together)] == [
+        {"learning_rate": 2e-5},
+        {"learning_rate": 5e-5, "held_out": 0.1},
+        {"learning_rate": 2e-5, "held_out": 0.2},
+    ]
+    assert len(together.where("held_out=0.1")) == len(tenth)
+    assert len(together.where("held_out=none")) == len(whole)

@@ -46,6 +46,22 @@ def test_a_suite_is_read_as_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "listed", [None, ["test"], ["held_out", "test"], ["rte.held_out", "rte.train", "test"]]
+)
+def test_what_is_held_out_is_scored_whatever_else_is(tmp_path: Path, listed: list[str] | None) -> None:
+    suite = load_suite(
+        _write(tmp_path, GOOD), ["recipe.held_out=0.1", f"evaluations={{rte: {listed or 'dev'}}}"]
+    )
+    task = suite.task("rte")
+    scored = [(other.name, split) for other, split in suite.evaluations_of(task)]
+    others = [target.rpartition(".") for target in listed or ["dev"] if not target.endswith("held_out")]
+    assert scored == [*((name or "rte", split) for name, _, split in others), ("rte", "held_out")]
+    assert task.splits["held_out"].rows == 249
+    assert suite.task("wnli") == find_task("wnli")  # no run is trained on it
+    assert load_suite(tmp_path / "mine.yaml").task("rte") == find_task("rte")
+
+
+@pytest.mark.parametrize(
     ("given", "seeds"),
     [("0-4", [0, 1, 2, 3, 4]), ("3", [3]), ("[5, 2]", [5, 2]), ("'1,4-5'", [1, 4, 5])],
 )
@@ -219,6 +235,23 @@ BAD = {
     "unknown selection rule": (
         GOOD.replace("      base: modern_glue\n", "      base: modern_glue\n      selection: best\n"),
         ["{file}, line 7", "no selection rule 'best'", "best_mean_dev"],
+    ),
+    "a held-out share of all": (
+        GOOD.replace("      base: modern_glue\n", "      base: modern_glue\n      held_out: 1\n"),
+        ["{file}, line 7", "held_out", "less than 1"],
+    ),
+    "a held-out share of nothing": (
+        GOOD.replace("      base: modern_glue\n", "      base: modern_glue\n      held_out: 1.0e-4\n"),
+        ["{file}, line 7", "rte has 2490 training examples", "would hold out 0"],
+    ),
+    "held out where nothing is trained": (
+        GOOD.replace("      base: modern_glue\n", "      base: modern_glue\n      held_out: 0.1\n")
+        + "    evaluate_only: true\n",
+        ["{file}, line 7", "nothing is trained"],
+    ),
+    "held-out part without a share": (
+        GOOD + "    evaluations:\n      rte: [dev, held_out]\n",
+        ["{file}, line 12", "no split 'held_out'"],
     ),
     "unknown keep_weights": (GOOD + "    keep_weights: all\n", ["{file}, line 11", "keep_weights", "'all'"]),
     "different data of a task that is not there": (

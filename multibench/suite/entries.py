@@ -1,0 +1,193 @@
+"""What the entries of a suite may say: checkpoints, seeds, the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from multibench.checkpoints import Checkpoint, find, select
+from multibench.errors import MultibenchError
+from multibench.recipes import RECIPES
+
+__all__ = [
+    "CheckpointSelection",
+    "Closed",
+    "Misplaced",
+    "RecipeChoice",
+    "SeedList",
+    "as_list",
+    "known",
+    "no_repeats",
+    "read_recipe_choice",
+]
+
+V = TypeVar("V")
+
+
+class Misplaced(ValueError):
+    """Something wrong at ``location`` (keys and positions) below what is being validated."""
+
+    def __init__(self, message: str, *location: str | int) -> None:
+        super().__init__(message)
+        self.location = location
+
+
+def known(look_up: Callable[[str], object]) -> AfterValidator:
+    """Check that a name exists, so that an unknown one is reported with its line."""
+
+    def check(name: str) -> str:
+        try:
+            look_up(name)
+        except MultibenchError as error:
+            raise ValueError(str(error)) from error
+        return name
+
+    return AfterValidator(check)
+
+
+def _expand_seeds(value: Any) -> Any:
+    """``0-4``, ``0-4,7`` and a single number as lists of seeds."""
+    if isinstance(value, bool):
+        raise ValueError("expected seeds such as 0-4 or [0, 1, 2]")
+    if isinstance(value, int):
+        return [value]
+    if isinstance(value, str) and value != "all":
+        seeds: list[int] = []
+        for part in value.split(","):
+            first, dash, last = part.strip().partition("-")
+            if not first.isdigit() or (dash and not last.isdigit()):
+                raise ValueError(f"{part.strip()!r} is no seed and no range of seeds such as 0-4")
+            seeds.extend(range(int(first), int(last if dash else first) + 1))
+        return seeds
+    return value
+
+
+def as_list(value: Any) -> Any:
+    """A single value as a list of one."""
+    return value if isinstance(value, list) or value is None else [value]
+
+
+class Closed(BaseModel):
+    """An entry that has no keys but its own, and does not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def no_repeats(values: list[V]) -> list[V]:
+    """``values`` as they are. Raises ``ValueError`` if one is there twice."""
+    repeated = [value for i, value in enumerate(values) if value in values[:i]]
+    if repeated:
+        raise ValueError(f"{repeated[0]} is listed twice")
+    return values
+
+
+SeedList = Annotated[
+    list[Annotated[int, Field(ge=0)]],
+    BeforeValidator(_expand_seeds),
+    Field(min_length=1),
+    AfterValidator(no_repeats),
+]
+# What may stand beside each way of naming checkpoints.
+_BESIDE = {
+    "path": {"family", "pretraining_seed", "step"},
+    "ids": set(),
+    "family": {"pretraining_seeds", "steps", "include_aliases"},
+}
+
+
+class CheckpointSelection(Closed):
+    """Some checkpoints: of a family, by id, or in local folders."""
+
+    family: str | None = None
+    """A family of the catalogue; with ``path``, the family name that the folder's runs are listed under."""
+    pretraining_seeds: SeedList | Literal["all"] = "all"
+    steps: (
+        Annotated[list[int] | Literal["all"], BeforeValidator(lambda v: as_list(v) if v != "all" else v)]
+        | None
+    ) = None
+    """Pretraining steps; each seed's last one if not given."""
+    ids: Annotated[list[str], BeforeValidator(as_list)] | None = None
+    path: str | None = None
+    """A folder, absolute or below ``--checkpoints``."""
+    pretraining_seed: int | None = None
+    """Of the checkpoint in ``path``."""
+    step: int | None = None
+    """Of the checkpoint in ``path``."""
+    include_aliases: bool = False
+    """Also second names of one checkpoint, such as a final's ``step_2000k``."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> CheckpointSelection:
+        if self.path is not None and self.ids is not None:
+            raise ValueError("give 'path' or 'ids', not both")
+        if self.path is None and self.ids is None and self.family is None:
+            raise ValueError("expected one of 'family', 'ids' or 'path'")
+        if self.path is None and (self.pretraining_seed is not None or self.step is not None):
+            raise ValueError(
+                "'pretraining_seed' and 'step' describe a 'path'; families take 'pretraining_seeds', 'steps'"
+            )
+        way = "path" if self.path is not None else "ids" if self.ids is not None else "family"
+        ignored = sorted(self.model_fields_set - {way} - _BESIDE[way])
+        if ignored:
+            raise Misplaced(f"'{ignored[0]}' says nothing beside '{way}'", ignored[0])
+        if self.path is None:
+            try:
+                self.from_catalogue()
+            except MultibenchError as error:
+                raise Misplaced(str(error), self._key_behind(str(error))) from error
+        return self
+
+    def _key_behind(self, message: str) -> str:
+        """The key to look at after the catalogue has said ``message``."""
+        if self.ids is not None:
+            return "ids"
+        if "the pretraining seed" in message:
+            return "pretraining_seeds"
+        return "steps" if "the step" in message else "family"
+
+    def from_catalogue(self) -> Sequence[Checkpoint]:
+        """The checkpoints that ``ids`` or ``family`` select; a ``path`` is no matter of the catalogue.
+
+        Raises ``SuiteError`` for an empty selection, ``UnknownNameError`` for unknown names.
+        """
+        if self.ids is not None:
+            return [find(name) for name in self.ids]
+        assert self.family is not None
+        return select(
+            self.family,
+            pretraining_seeds=None if self.pretraining_seeds == "all" else self.pretraining_seeds,
+            steps="last" if self.steps is None else self.steps,
+            aliases=self.include_aliases,
+        )
+
+
+class RecipeChoice(Closed):
+    """A recipe of the catalogue, with any hyperparameter replaced by a value or by a list of values."""
+
+    base: Annotated[str, known(RECIPES.get)] = "modern_glue"
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Hyperparameters of single tasks, over the others."""
+    selection: str | None = None
+    """How one setting of a grid is chosen; the recipe's own rule if not given."""
+    held_out: float | None = Field(default=None, gt=0, lt=1)
+    """The share of each task's training examples that is kept out of training and chosen on, instead of dev."""
+
+
+_CHOICE_KEYS = set(RecipeChoice.model_fields)
+
+
+def read_recipe_choice(value: Any) -> Any:
+    """A name, or a mapping in which hyperparameters may stand beside ``base``."""
+    if isinstance(value, str):
+        return {"base": value}
+    if isinstance(value, dict):
+        rest = {k: v for k, v in value.items() if k not in _CHOICE_KEYS}
+        kept = {k: v for k, v in value.items() if k in _CHOICE_KEYS}
+        given = kept.get("hyperparameters") or {}
+        if isinstance(given, dict):  # anything else is refused with its line
+            kept["hyperparameters"] = {**given, **rest}
+        return kept
+    return value
