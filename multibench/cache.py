@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["cache_folder", "keep"]
+__all__ = ["cache_folder", "keep", "remembered_digest"]
 
 
 def cache_folder() -> Path:
@@ -29,3 +32,21 @@ def keep(path: Path, content: bytes) -> None:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def remembered_digest(kind: str, files: Iterable[Path], make: Callable[[], str]) -> str:
+    """The hexadecimal digest that ``make()`` gives, or gave when it was called for these very files.
+
+    Whether they are the same shows in path, size, times and inode: copies keep sizes and modification
+    times, inode and change time they do not keep. ``kind`` tells digests of one file apart.
+    """
+    found = [(str(path.resolve()), path.stat()) for path in files]
+    stats = [(n, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for n, s in found]
+    cached = cache_folder() / "digests" / hashlib.sha256(json.dumps([kind, stats]).encode()).hexdigest()
+    with contextlib.suppress(OSError, ValueError):  # not there, or no digest
+        known = cached.read_text("ascii")
+        if len(known) in {40, 64} and int(known, 16) >= 0:
+            return known
+    digest = make()
+    keep(cached, digest.encode("ascii"))
+    return digest

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from multibench.cache import cache_folder, keep
+from multibench.cache import remembered_digest
 from multibench.checkpoints.config import ModelConfig, read_config
 from multibench.checkpoints.vocabulary import Vocabulary, read_vocabulary
 from multibench.checkpoints.weights import weight_files, weights_digest
@@ -52,20 +52,7 @@ class CheckpointFolder:
         return [names[label] for label in labels]
 
     def _weights(self) -> str:
-        # Copies keep sizes and modification times; inode and change time they do not keep.
-        found = [(str(p.resolve()), p.stat()) for p in weight_files(self.path)]
-        stats = [(n, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for n, s in found]
-        key = hashlib.sha256(json.dumps(["weights 2", stats]).encode()).hexdigest()
-        cached = cache_folder() / "digests" / key
-        try:
-            known = cached.read_text("ascii")
-            if len(known) == 64 and int(known, 16) >= 0:
-                return known
-        except (OSError, ValueError):  # not there, or no digest
-            pass
-        digest = weights_digest(self.path)
-        keep(cached, digest.encode("ascii"))
-        return digest
+        return remembered_digest("weights 2", weight_files(self.path), lambda: weights_digest(self.path))
 
 
 def open_folder(path: Path, cased: bool | None = None) -> CheckpointFolder:

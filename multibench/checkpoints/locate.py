@@ -5,72 +5,68 @@ from __future__ import annotations
 from pathlib import Path
 
 from multibench import network
+from multibench.checkpoints import hub
 from multibench.checkpoints.architecture import Architecture
 from multibench.checkpoints.checkpoint import Checkpoint, Evidence, Source
 from multibench.checkpoints.config import ModelConfig, read_config
-from multibench.errors import CheckpointError, UnavailableError
+from multibench.errors import CheckpointError, StorageError, UnavailableError
 
-__all__ = ["fetch", "find_local", "local_checkpoint"]
+__all__ = ["fetch", "fetch_from_hub", "find_below", "find_local", "local_checkpoint"]
 
 _PACKAGE = Path(__file__).parents[1]
-_FILES = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
-_WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
 
 
-def _hub_sources(checkpoint: Checkpoint) -> list[tuple[str, str | None]]:
-    return [(s.location, s.revision) for s in checkpoint.sources if s.kind == "hub" and s.weights]
+def _hub_sources(checkpoint: Checkpoint) -> list[Source]:
+    return [source for source in checkpoint.sources if source.kind == "hub" and source.weights]
 
 
-def _has_weights(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in _WEIGHTS)
+def find_below(checkpoint: Checkpoint, root: Path) -> Path | None:
+    """The folder of ``checkpoint`` below ``root``, by any of its names, with or without the organisation."""
+    for name in (checkpoint.id, *checkpoint.names):
+        for folder in (root / name, root / name.rpartition("/")[2]):
+            if hub.has_weights(folder):
+                return folder
+    return None
 
 
 def find_local(checkpoint: Checkpoint, root: Path | None = None) -> Path | None:
     """The folder of ``checkpoint`` on this machine, without touching the network; None if there is none.
 
-    Looks below ``root`` (``--checkpoints``) for any of its names, with or without the organisation,
-    then for what ships with the package, then in the Hugging Face cache.
+    Looks below ``root`` (``--checkpoints``), then for what ships with the package, then in the Hugging
+    Face cache, where a download that is not whole, or not what its name says, does not count.
     """
-    if root is not None:
-        for name in (checkpoint.id, *checkpoint.names):
-            for folder in (root / name, root / name.rpartition("/")[2]):
-                if _has_weights(folder):
-                    return folder
+    if root is not None and (found := find_below(checkpoint, root)) is not None:
+        return found
     for source in checkpoint.sources:
         if source.kind == "folder":
             return Path(source.location)
         if source.kind == "builtin":
             return _PACKAGE / source.location
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    for location, revision in _hub_sources(checkpoint):
-        try:
-            folder = Path(snapshot_download(location, revision=revision, local_files_only=True))
-        except (LocalEntryNotFoundError, FileNotFoundError, ValueError):
-            continue
-        if _has_weights(folder) and any((folder / n).is_file() for n in ("vocab.txt", "tokenizer.json")):
-            return folder
-    return None
+    snapshots = (hub.cached(source.location, source.revision) for source in _hub_sources(checkpoint))
+    return next((folder for folder in snapshots if folder is not None), None)
 
 
 def fetch(checkpoint: Checkpoint, root: Path | None = None) -> Path:
     """The folder of ``checkpoint``, downloaded from the Hub if it is not on this machine.
 
-    Raises ``UnavailableError``, saying what to put where, if it cannot be had.
+    Raises ``UnavailableError``, saying what to put where, if it cannot be had, and ``StorageError`` if
+    there is no room for it.
     """
-    local = find_local(checkpoint, root)
-    if local is not None:
-        return local
+    return find_local(checkpoint, root) or fetch_from_hub(checkpoint, root)[0]
+
+
+def fetch_from_hub(
+    checkpoint: Checkpoint, root: Path | None, cache: Path | None = None
+) -> tuple[Path, Source]:
+    """Download ``checkpoint`` into the Hub client's cache, or into ``cache``: the snapshot, and where it is from.
+
+    Mirrors are asked in the catalogue's order. ``root`` is where a person could put the files. Raises
+    ``UnavailableError`` and ``StorageError``.
+    """
     put = f"Put its files (config.json, vocab.txt, weights) into {root or Path('DIR')}/{checkpoint.id}"
     by_hand = put + ("." if root else " and give --checkpoints DIR.")
-    hub = _hub_sources(checkpoint)
-    if not hub:
+    sources = _hub_sources(checkpoint)
+    if not sources:
         places = "; ".join(f"{s.kind}: {s.location}" for s in checkpoint.sources) or "nowhere known"
         raise UnavailableError(
             f"{checkpoint.id} is not on this machine and not on the Hub with its weights ({places}). {by_hand}"
@@ -80,37 +76,15 @@ def fetch(checkpoint: Checkpoint, root: Path | None = None) -> Path:
             f"{checkpoint.id} is not on this machine and the Hugging Face Hub cannot be reached"
             f"{' (offline was asked for)' if network.is_offline() else ''}. {by_hand}"
         )
-    from huggingface_hub import snapshot_download
-
     failures = []
-    for location, revision in hub:
+    for source in sources:
         try:
-            folder = snapshot_download(
-                location, revision=revision, allow_patterns=_wanted_files(location, revision)
-            )
+            return hub.download(source.location, source.revision, cache), source
+        except StorageError:
+            raise
         except Exception as error:  # the client raises its own kinds, OSError, ValueError and its transport's
-            failures.append(f"{location}: {(str(error).strip() or type(error).__name__).splitlines()[0]}")
-            continue
-        if _has_weights(Path(folder)):
-            return Path(folder)
-        failures.append(f"{location}: the repository holds no PyTorch weights")
+            failures.append(f"{source.location}: {hub.why(error)}")
     raise UnavailableError(f"{checkpoint.id} could not be fetched ({'; '.join(failures)}). {by_hand}")
-
-
-def _wanted_files(location: str, revision: str | None) -> list[str]:
-    """Configuration, vocabulary and one form of the weights, safetensors if there are any."""
-    from huggingface_hub import HfApi
-
-    names = set(HfApi().list_repo_files(location, revision=revision))
-    safe = any(name.endswith(".safetensors") and "/" not in name for name in names)
-    return [
-        *_FILES,
-        *(
-            ["*.safetensors", "model.safetensors.index.json"]
-            if safe
-            else ["pytorch_model*.bin", "*.bin.index.json"]
-        ),
-    ]
 
 
 def local_checkpoint(

@@ -83,7 +83,7 @@ def test_a_download_that_fails_is_a_sentence(tmp_path: Path, monkeypatch: pytest
         raise OSError("401 Client Error\nand a page of more")
 
     monkeypatch.setattr(network, "hub_is_reachable", lambda: True)
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", refuse)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuse)
     with pytest.raises(UnavailableError, match="401 Client Error") as caught:
         fetch(SEED, tmp_path)
     assert "and a page of more" not in str(caught.value)
