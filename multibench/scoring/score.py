@@ -14,7 +14,7 @@ A file that names none of the examples is refused in any layout: it belongs to o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ _OFFICIAL_NAMES = {"answer_f1": "f1"}
 class Scored:
     """The metrics of a prediction file on one split, as fractions (or correlations); NaN where undefined.
 
-    ``parts[grouping][part]`` holds the same metrics on a part of the examples, and ``examples``, their
+    ``parts[grouping][part]`` holds the same metrics, but tuned ones, on a part of the examples, and ``examples``, their
     number: questions of SQuAD v2.0 with an answer and without (``HasAns``, ``NoAns``), heuristics and subcases of
     HANS. ``missing`` are examples that the file leaves out (they count as 0), ``extra`` ids that
     the split has not (they count for nothing).
@@ -115,13 +115,15 @@ def score(
     columns = _columns(found, examples, file, position)
     labels = np.asarray(examples.labels)
 
-    def measure(rows: NDArray[np.bool_]) -> dict[str, float]:
+    def measure(rows: NDArray[np.bool_], names: Iterable[str]) -> dict[str, float]:
         return {
-            _OFFICIAL_NAMES.get(name, name): METRICS.get(name).score(labels[rows], outputs[rows])
-            for name, outputs in columns.items()
+            _OFFICIAL_NAMES.get(name, name): METRICS.get(name).score(labels[rows], columns[name][rows])
+            for name in names
         }
 
-    metrics = measure(np.ones(len(examples), dtype=np.bool_))
+    metrics = measure(np.ones(len(examples), dtype=np.bool_), columns)
+    # Tuned on a part alone, a threshold would be another one than that of the whole: no official script does that.
+    fixed = [name for name in columns if not METRICS.get(name).tuned_on_reported_split]
     if found.name == "winogender":
         outputs = columns[found.headline]
         bias = score_winogender(examples, outputs.argmax(axis=1) if outputs.ndim == 2 else outputs)
@@ -132,7 +134,7 @@ def score(
         predictions=str(path),
         examples=len(examples),
         metrics=metrics,
-        parts=parts_of(found, examples, measure),
+        parts=parts_of(found, examples, lambda rows: measure(rows, fixed)),
         missing=missing,
         extra=extra,
         as_released=examples.as_released,

@@ -9,6 +9,7 @@ import numpy as np
 from multibench.metrics import METRICS
 from multibench.reports import compare, power, scores, variance
 from multibench.results import Results
+from multibench.tasks import find_task
 from tests.support.stored import store_run
 
 TUNED, PLAIN = "best_exact_match", "exact_match"
@@ -26,7 +27,7 @@ def _results(folder: Path) -> Results:
                 evaluation="squad_v2.dev",
                 pretraining_seed=seed,
                 family=family,
-                metrics={PLAIN: 0.5, TUNED: 0.5},
+                metrics=dict.fromkeys(find_task("squad_v2").metrics, 0.5),
             )
     results = Results.open(folder)
     for run in results.stored:
@@ -47,3 +48,15 @@ def test_a_tuned_score_is_marked_and_a_plain_one_is_not(tmp_path: Path) -> None:
             notes = [note for note in table.notes if "tuned on the very examples" in note]
             assert len(notes) == marked
             assert all(note.startswith(f"squad_v2.dev: {TUNED} is") for note in notes)
+
+
+def test_all_metrics_of_squad_are_shown_and_the_tuned_ones_marked(tmp_path: Path) -> None:
+    table = scores(_results(tmp_path).where("family=multiberts"), "all", nboot=20)
+    assert [row["metric"] for row in table.rows] == [
+        "answer_f1",
+        "exact_match",
+        "best_answer_f1",
+        "best_exact_match",
+    ]
+    marked = [note for note in table.notes if "tuned on the very examples" in note]
+    assert [note.split()[1] for note in marked] == ["best_answer_f1", "best_exact_match"]

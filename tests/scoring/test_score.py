@@ -13,6 +13,7 @@ import pytest
 import multibench as package
 from multibench.errors import DataError, ResultsError
 from multibench.metrics.squad import answer_outputs
+from multibench.reports.scored import scored_table
 from multibench.results.store import Predictions, _write_predictions
 from multibench.scoring import Scored, score
 from multibench.tasks import DataSources, find_task, load_split
@@ -285,6 +286,11 @@ def test_thresholds_tuned_on_the_split_are_marked(tmp_path: Path) -> None:
     scored = _stored(task, Predictions(tuple(GOLD), outputs, np.array([1, 1, 1, 0, 0]), texts))
     assert scored.metrics == {"f1": 0.6, "exact_match": 0.6, "best_exact_match": 1}
     assert scored.notes == ("best_exact_match: its threshold is tuned on the very answers that are scored.",)
+    # On a part the threshold would be another one.
+    assert set(scored.parts["answers"]["HasAns"]) == {"examples", "f1", "exact_match"}
+    (whole, *parts) = scored_table(scored).rows
+    assert "best_exact_match [%]" in whole
+    assert not any("best_exact_match [%]" in part for part in parts)
     # Texts alone do not say what another threshold would do.
     assert set(_score(task, RIGHT).metrics) == {"f1", "exact_match"}
 
