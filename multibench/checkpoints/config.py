@@ -11,13 +11,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+from multibench.checkpoints.files import open_files
 from multibench.errors import CheckpointError
 
-__all__ = ["MODEL_TYPES", "ModelConfig", "read_config"]
+__all__ = ["MODEL_TYPES", "ModelConfig", "normalised_config", "read_config"]
 
 ModelConfig = dict[str, Any]
 
-# Defaults of BertConfig and DistilBertConfig in transformers 5.
+_FILES = ("config.json", "bert_config.json")
+
+# Defaults of BertConfig, DistilBertConfig and MegatronBertConfig in transformers 5.
 _DEFAULTS: dict[str, ModelConfig] = {
     "bert": {
         "vocab_size": 30522,
@@ -51,30 +54,57 @@ _DEFAULTS: dict[str, ModelConfig] = {
         "seq_classif_dropout": 0.2,
         "pad_token_id": 0,
     },
+    "megatron-bert": {
+        "vocab_size": 29056,
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "intermediate_size": 4096,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.1,
+        "max_position_embeddings": 512,
+        "type_vocab_size": 2,
+        "initializer_range": 0.02,
+        "layer_norm_eps": 1e-12,
+        "pad_token_id": 0,
+    },
 }
 MODEL_TYPES = tuple(_DEFAULTS)
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """The normalised configuration of the checkpoint in ``folder``, with ``model_type``.
+    """The normalised configuration of the checkpoint in ``folder``, or zip archive, with ``model_type``.
 
     Keys that transformers knows under two names are brought to one; keys that change no
     computation are dropped. Raises ``CheckpointError`` for a missing or malformed file and for an
     architecture that is not supported.
     """
-    path = folder / "config.json"
+    files = open_files(folder)
+    name = next((name for name in _FILES if files.has(name)), None)
+    if name is None:
+        raise CheckpointError(
+            f"{folder} holds no config.json, nor Google's bert_config.json, so it is no checkpoint folder."
+        )
+    path = folder / name
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder} holds no config.json, so it is no checkpoint folder.") from None
+        raw = json.loads(files.read(name).decode("utf-8"))
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}.") from error
     if not isinstance(raw, dict):
         raise CheckpointError(f"{path} holds no JSON object.")
+    return normalised_config(raw, path)
+
+
+def normalised_config(raw: dict[str, Any], path: Path) -> ModelConfig:
+    """``raw``, as ``config.json`` holds it, reduced as ``read_config`` says; ``path`` names it in errors.
+
+    Raises ``CheckpointError`` for an architecture that is not supported and for values that are none.
+    """
     model_type = raw.get("model_type", "bert" if "hidden_size" in raw else None)
     if model_type not in _DEFAULTS:
         raise CheckpointError(
-            f"{path} names the architecture '{model_type}'; multibench fine-tunes {' and '.join(MODEL_TYPES)}."
+            f"{path} names the architecture '{model_type}'; multibench fine-tunes {', '.join(MODEL_TYPES)}."
         )
     if raw.get("auto_map"):
         raise CheckpointError(f"{path} points to code of its own (auto_map), which multibench never runs.")

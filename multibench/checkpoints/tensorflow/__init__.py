@@ -1,0 +1,25 @@
+"""Checkpoints of Google's BERT code, read and written without TensorFlow.
+
+``table`` knows LevelDB's sorted tables, ``bundle`` TensorFlow's index and data files, ``names`` the variables of
+BERT, and ``convert`` brings them together. Nothing is ever unpacked to disk, and every byte of a weight is held
+to its checksum.
+"""
+
+from multibench.checkpoints.tensorflow.bundle import TensorEntry, find_index, open_bundle, read_index
+from multibench.checkpoints.tensorflow.convert import (
+    read_parameters,
+    read_tensorflow,
+    to_torch,
+    write_tensorflow,
+)
+
+__all__ = [
+    "TensorEntry",
+    "find_index",
+    "open_bundle",
+    "read_index",
+    "read_parameters",
+    "read_tensorflow",
+    "to_torch",
+    "write_tensorflow",
+]
