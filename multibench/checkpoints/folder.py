@@ -1,4 +1,4 @@
-"""A checkpoint on this machine: a folder with configuration, vocabulary and weights."""
+"""A checkpoint on this machine: configuration, vocabulary and weights, in whatever format they are."""
 
 from __future__ import annotations
 
@@ -8,12 +8,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from multibench.cache import remembered_digest
-from multibench.checkpoints.config import ModelConfig, read_config
+from multibench.checkpoints.config import ModelConfig, normalised_config, read_config
+from multibench.checkpoints.foreign import find_foreign
 from multibench.checkpoints.vocabulary import Vocabulary, read_vocabulary
-from multibench.checkpoints.weights import weight_files, weights_digest
+from multibench.checkpoints.weights import (
+    canonical_tensors,
+    read_weights,
+    tensors_digest,
+    weight_files,
+    weights_digest,
+)
 from multibench.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["CheckpointFolder", "open_folder"]
 
@@ -23,8 +34,11 @@ class CheckpointFolder:
     """Configuration and vocabulary are read and checked; weights only when asked for."""
 
     path: Path
+    """A folder of Hugging Face, or a file or folder of a foreign format."""
     config: ModelConfig
     vocabulary: Vocabulary
+    notes: tuple[str, ...] = ()
+    """What reading a foreign format left out, assumed, or found untrained."""
 
     @cached_property
     def content(self) -> str:
@@ -52,23 +66,42 @@ class CheckpointFolder:
         return [names[label] for label in labels]
 
     def _weights(self) -> str:
-        return remembered_digest("weights 2", weight_files(self.path), lambda: weights_digest(self.path))
+        foreign = find_foreign(self.path)
+        if foreign is None:
+            return remembered_digest("weights 2", weight_files(self.path), lambda: weights_digest(self.path))
+        return remembered_digest("foreign 1", foreign.files(), lambda: tensors_digest(self.weights()))
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """All tensors under canonical names, on the CPU, as stored. Raises ``CheckpointError`` if they are damaged."""
+        foreign = find_foreign(self.path)
+        if foreign is None:
+            return read_weights(self.path)
+        return canonical_tensors(foreign.read().weights, self.path)
 
 
 def open_folder(path: Path, cased: bool | None = None) -> CheckpointFolder:
-    """The checkpoint in the folder ``path``; ``cased`` is what the catalogue says, if it says so.
+    """The checkpoint in the folder or file ``path``; ``cased`` is what the catalogue says, if it says so.
 
-    Raises ``CheckpointError`` if it cannot be a BERT or DistilBERT checkpoint: no configuration, no
-    weights, no vocabulary, more WordPieces than embeddings, casing against the catalogue.
+    Raises ``CheckpointError`` if it cannot be a BERT-like checkpoint: no configuration, no weights, no
+    vocabulary, more WordPieces than embeddings, casing against the catalogue.
     """
-    if not path.is_dir():
+    if not path.exists():
         raise CheckpointError(f"There is no checkpoint folder {path}.")
-    config = read_config(path)
-    weight_files(path)
-    vocabulary = read_vocabulary(path, cased)
+    foreign = find_foreign(path)
+    vocabulary: Vocabulary | None
+    notes: tuple[str, ...] = ()
+    if foreign is None:
+        config = read_config(path)
+        weight_files(path)
+        vocabulary = read_vocabulary(path, cased)
+    else:
+        raw, vocabulary, notes = foreign.description(cased)
+        config = normalised_config(raw, foreign.found)
+        if vocabulary is None:
+            raise CheckpointError(f"{path} comes without a vocabulary; put its vocab.txt beside it.")
     if len(vocabulary) > config["vocab_size"]:
         raise CheckpointError(
             f"{path}: the vocabulary has {len(vocabulary)} WordPieces, the model {config['vocab_size']} embeddings. "
             "They belong to different models."
         )
-    return CheckpointFolder(path, config, vocabulary)
+    return CheckpointFolder(path, config, vocabulary, notes)

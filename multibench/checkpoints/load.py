@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from multibench.checkpoints.folder import CheckpointFolder
-from multibench.checkpoints.weights import read_weights
 from multibench.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -49,6 +48,25 @@ class Dropout:
     head: float | None = None
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What transformers calls the classes of an architecture and its rates of dropout; None has no name there."""
+
+    prefix: str
+    dropout: tuple[str, str]
+    class_dropout: str | None
+    span_dropout: str | None
+    attention: str = "sdpa"
+
+
+_BERT_DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+_KINDS = {
+    "bert": _Kind("Bert", _BERT_DROPOUT, "classifier_dropout", "classifier_dropout"),
+    "distilbert": _Kind("DistilBert", ("dropout", "attention_dropout"), "seq_classif_dropout", "qa_dropout"),
+    "megatron-bert": _Kind("MegatronBert", _BERT_DROPOUT, None, None, attention="eager"),
+}
+
+
 def _build(folder: CheckpointFolder, head: Head, dropout: Dropout) -> PreTrainedModel:
     import transformers
     from transformers.utils import logging
@@ -56,35 +74,22 @@ def _build(folder: CheckpointFolder, head: Head, dropout: Dropout) -> PreTrained
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     settings: dict[str, Any] = {k: v for k, v in folder.config.items() if k not in {"model_type", "id2label"}}
-    bert = folder.config["model_type"] == "bert"
-    names = (
-        ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
-        if bert
-        else ("dropout", "attention_dropout", "qa_dropout" if head.kind == "span" else "seq_classif_dropout")
-    )
+    kind = _KINDS[folder.config["model_type"]]
+    names = (*kind.dropout, kind.span_dropout if head.kind == "span" else kind.class_dropout)
     for name, rate in zip(names, (dropout.hidden, dropout.attention, dropout.head), strict=True):
-        if rate is not None:
+        if rate is not None and name is not None:
             settings[name] = rate
+    purpose = "QuestionAnswering" if head.kind == "span" else "SequenceClassification"
     try:
-        config = (transformers.BertConfig if bert else transformers.DistilBertConfig)(
-            **settings, num_labels=head.outputs
-        )
-        config._attn_implementation = "sdpa"
-        if head.kind == "span":
-            cls = (
-                transformers.BertForQuestionAnswering if bert else transformers.DistilBertForQuestionAnswering
-            )
-        else:
-            cls = (
-                transformers.BertForSequenceClassification
-                if bert
-                else transformers.DistilBertForSequenceClassification
-            )
-        model: PreTrainedModel = cls(config)
+        config = getattr(transformers, f"{kind.prefix}Config")(**settings, num_labels=head.outputs)
+        config._attn_implementation = kind.attention
+        model: PreTrainedModel = getattr(transformers, f"{kind.prefix}For{purpose}")(config)
     except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
         raise CheckpointError(
             f"{folder.path / 'config.json'} describes no model that can be built: {error}"
         ) from error
+    if names[2] is None and head.kind != "span" and dropout.head is not None:
+        model.dropout.p = dropout.head
     return model
 
 
@@ -106,7 +111,7 @@ def load_model(
     wanted = {
         name: tensor for name, tensor in model.state_dict().items() if not name.endswith("position_ids")
     }
-    stored = read_weights(folder.path)
+    stored = folder.weights()
     found: dict[str, torch.Tensor] = {}
     for name, tensor in wanted.items():
         is_head = not name.startswith(prefix)

@@ -8,7 +8,8 @@ from multibench import network
 from multibench.checkpoints import hub
 from multibench.checkpoints.architecture import Architecture
 from multibench.checkpoints.checkpoint import Checkpoint, Evidence, Source
-from multibench.checkpoints.config import ModelConfig, read_config
+from multibench.checkpoints.config import ModelConfig, normalised_config, read_config
+from multibench.checkpoints.foreign import find_foreign
 from multibench.errors import CheckpointError, StorageError, UnavailableError
 
 __all__ = ["fetch", "fetch_from_hub", "find_below", "find_local", "local_checkpoint"]
@@ -24,7 +25,7 @@ def find_below(checkpoint: Checkpoint, root: Path) -> Path | None:
     """The folder of ``checkpoint`` below ``root``, by any of its names, with or without the organisation."""
     for name in (checkpoint.id, *checkpoint.names):
         for folder in (root / name, root / name.rpartition("/")[2]):
-            if hub.has_weights(folder):
+            if hub.has_weights(folder) or find_foreign(folder) is not None:
                 return folder
     return None
 
@@ -90,13 +91,14 @@ def fetch_from_hub(
 def local_checkpoint(
     path: str, root: Path | None, family: str | None, pretraining_seed: int | None, step: int | None
 ) -> Checkpoint:
-    """A folder of one's own as a catalogue entry; ``path`` is absolute, below ``root``, or below here.
+    """A folder, or file of a foreign format, of one's own as a catalogue entry.
 
-    Raises ``CheckpointError`` if there is no such folder or it holds no configuration.
+    ``path`` is absolute, below ``root``, or below here. Raises ``CheckpointError`` if there is
+    nothing, or nothing that describes a model.
     """
     given = Path(path).expanduser()
     candidates = [given] if given.is_absolute() or root is None else [root / given, given]
-    folder = next((c for c in candidates if c.is_dir()), None)
+    folder = next((c for c in candidates if c.exists()), None)
     if folder is None:
         looked = " or ".join(str(c) for c in candidates)
         hint = (
@@ -106,7 +108,13 @@ def local_checkpoint(
         )
         raise CheckpointError(f"There is no checkpoint folder {looked}.{hint}")
     try:
-        architecture = _architecture(read_config(folder))
+        foreign = find_foreign(folder)
+        config = (
+            read_config(folder)
+            if foreign is None
+            else normalised_config(foreign.description(None)[0], foreign.found)
+        )
+        architecture = _architecture(config)
     except CheckpointError as error:
         if str(folder) in str(error):
             raise
@@ -124,7 +132,7 @@ def local_checkpoint(
 
 
 def _architecture(config: ModelConfig) -> Architecture:
-    bert = config["model_type"] == "bert"
+    bert = config["model_type"] != "distilbert"
     return Architecture(
         model_type=config["model_type"],
         layers=config["num_hidden_layers" if bert else "n_layers"],

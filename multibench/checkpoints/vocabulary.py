@@ -17,7 +17,7 @@ from multibench.errors import CheckpointError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Vocabulary", "read_vocabulary"]
+__all__ = ["Vocabulary", "make_vocabulary", "parse_pieces", "read_vocabulary"]
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
@@ -78,15 +78,22 @@ def _json(path: Path) -> dict[str, Any]:
     return loaded if isinstance(loaded, dict) else {}
 
 
+def parse_pieces(content: bytes, where: str) -> tuple[str, ...]:
+    """The WordPieces of a ``vocab.txt``, one a line. Raises ``CheckpointError`` if ``content`` is no UTF-8."""
+    try:
+        pieces = content.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{where} cannot be read as UTF-8 text: {error}.") from error
+    return tuple(piece.rstrip("\r") for piece in (pieces[:-1] if pieces[-1] == "" else pieces))
+
+
 def _pieces(folder: Path, saved: dict[str, Any]) -> tuple[str, ...]:
     path = folder / "vocab.txt"
     if path.exists():
         try:
-            text = path.read_bytes().decode("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"{path} cannot be read as UTF-8 text: {error}.") from error
-        pieces = text.split("\n")
-        return tuple(piece.rstrip("\r") for piece in (pieces[:-1] if pieces[-1] == "" else pieces))
+            return parse_pieces(path.read_bytes(), str(path))
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error}.") from error
     ids = saved.get("model", {}).get("vocab", {}) if isinstance(saved.get("model"), dict) else {}
     if not isinstance(ids, dict) or not ids:
         raise CheckpointError(
@@ -111,25 +118,38 @@ def read_vocabulary(folder: Path, cased: bool | None = None) -> Vocabulary:
     normalizer = saved.get("normalizer")
     if not isinstance(normalizer, dict):
         normalizer = {}
-    pieces = _pieces(folder, saved)
+    names = {
+        "do_lower_case": "lowercase",
+        "strip_accents": "strip_accents",
+        "tokenize_chinese_chars": "handle_chinese_chars",
+    }
+    both = {name: normalizer[other] for name, other in names.items() if other in normalizer} | settings
+    return make_vocabulary(_pieces(folder, saved), str(folder), cased, both)
+
+
+def make_vocabulary(
+    pieces: tuple[str, ...], where: str, cased: bool | None, settings: dict[str, Any]
+) -> Vocabulary:
+    """A checked vocabulary. ``settings`` are those of ``tokenizer_config.json``, absent if not known.
+
+    Raises ``CheckpointError`` as ``read_vocabulary`` does; ``where`` says in errors what it belongs to.
+    """
     missing = [piece for piece in _SPECIAL if piece not in pieces]
     if missing:
         raise CheckpointError(
-            f"The vocabulary of {folder} lacks {', '.join(missing)}: is it a BERT vocabulary?"
+            f"The vocabulary of {where} lacks {', '.join(missing)}: is it a BERT vocabulary?"
         )
-    lower = settings.get("do_lower_case", normalizer.get("lowercase"))
+    lower = settings.get("do_lower_case")
     if lower is None:
         lower = not cased
     if cased is not None and bool(lower) == cased:
         raise CheckpointError(
-            f"The tokenizer of {folder} {'lower-cases' if lower else 'keeps case'}, but the catalogue lists the "
+            f"The tokenizer of {where} {'lower-cases' if lower else 'keeps case'}, but the catalogue lists the "
             f"checkpoint as {'cased' if cased else 'uncased'}. One of the two belongs to another model."
         )
     return Vocabulary(
         pieces=pieces,
         lower_case=bool(lower),
-        strip_accents=settings.get("strip_accents", normalizer.get("strip_accents")),
-        split_chinese=bool(
-            settings.get("tokenize_chinese_chars", normalizer.get("handle_chinese_chars", True))
-        ),
+        strip_accents=settings.get("strip_accents"),
+        split_chinese=bool(settings.get("tokenize_chinese_chars", True)),
     )

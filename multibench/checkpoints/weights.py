@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,14 @@ from multibench.errors import CheckpointError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["canonical_name", "read_weights", "weight_files", "weights_digest"]
+__all__ = [
+    "canonical_name",
+    "canonical_tensors",
+    "read_weights",
+    "tensors_digest",
+    "weight_files",
+    "weights_digest",
+]
 
 _PREFIXES = ("bert.", "distilbert.")
 _BUFFERS = ("position_ids", "token_type_ids")
@@ -90,13 +97,28 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
             raise CheckpointError(f"{path} cannot be read as weights: {why}.") from error
         if not isinstance(loaded, dict):
             raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not a dictionary of tensors.")
-        for name, tensor in loaded.items():
-            canonical = canonical_name(str(name))
-            if canonical is None or not isinstance(tensor, torch.Tensor):
-                continue
-            if canonical in tensors and not torch.equal(tensors[canonical], tensor):
-                raise CheckpointError(f"{path} gives two different tensors for {canonical}.")
-            tensors[canonical] = tensor
+        for name, tensor in canonical_tensors(loaded, path).items():
+            if name in tensors and not torch.equal(tensors[name], tensor):
+                raise CheckpointError(f"{path} gives two different tensors for {name}.")
+            tensors[name] = tensor
+    return tensors
+
+
+def canonical_tensors(loaded: Mapping[Any, Any], path: Path) -> dict[str, torch.Tensor]:
+    """The tensors among ``loaded`` under canonical names; the rest is passed over.
+
+    Raises ``CheckpointError``, which names ``path``, if one name is given two different tensors.
+    """
+    import torch
+
+    tensors: dict[str, torch.Tensor] = {}
+    for name, tensor in loaded.items():
+        canonical = canonical_name(str(name))
+        if canonical is None or not isinstance(tensor, torch.Tensor):
+            continue
+        if canonical in tensors and not torch.equal(tensors[canonical], tensor):
+            raise CheckpointError(f"{path} gives two different tensors for {canonical}.")
+        tensors[canonical] = tensor
     return tensors
 
 
@@ -136,10 +158,10 @@ _DTYPES = {
 }
 
 
-def _pickle_entries(folder: Path) -> Iterator[tuple[str, str, list[int], bytes]]:
+def _entries(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, str, list[int], bytes]]:
     import torch
 
-    for name, tensor in read_weights(folder).items():
+    for name, tensor in tensors.items():
         raw = tensor.contiguous().view(torch.uint8) if tensor.dim() else tensor.reshape(1).view(torch.uint8)
         yield (
             name,
@@ -155,19 +177,21 @@ def weights_digest(folder: Path) -> str:
     Equal weights give equal digests whatever file format holds them.
     """
     files = weight_files(folder)
-    parts: dict[str, str] = {}
+    if files[0].suffix == ".safetensors":
+        return _digest(entry for path in files for entry in _safetensors_entries(path))
+    return tensors_digest(read_weights(folder))
 
-    def add(name: str, dtype: str, shape: list[int], data: memoryview | bytes) -> None:
+
+def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """The digest that ``weights_digest`` gives for files that hold ``tensors``."""
+    return _digest(_entries(tensors))
+
+
+def _digest(entries: Iterator[tuple[str, str, list[int], memoryview | bytes]]) -> str:
+    parts: dict[str, str] = {}
+    for name, dtype, shape, data in entries:
         canonical = canonical_name(name)
         if canonical is not None:
             parts[canonical] = f"{dtype} {shape} {hashlib.sha256(data).hexdigest()}"
-
-    if files[0].suffix == ".safetensors":
-        for path in files:
-            for name, dtype, shape, data in _safetensors_entries(path):
-                add(name, dtype, shape, data)
-    else:
-        for name, dtype, shape, raw in _pickle_entries(folder):
-            add(name, dtype, shape, raw)
     lines = "\n".join(f"{name} {parts[name]}" for name in sorted(parts))
     return hashlib.sha256(lines.encode()).hexdigest()

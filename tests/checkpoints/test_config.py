@@ -23,7 +23,7 @@ def test_defaults_are_those_of_transformers(tmp_path: Path, kind: Kind) -> None:
     import transformers
 
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
-    theirs = (transformers.BertConfig if kind == "bert" else transformers.DistilBertConfig)()
+    theirs = transformers.CONFIG_MAPPING[kind]()
     for key, value in read_config(tmp_path).items():
         if key not in {"model_type", "id2label"}:
             assert getattr(theirs, key) == value, key
@@ -53,7 +53,7 @@ def test_old_google_configurations_name_no_type(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"model_type": "roberta"}, "architecture 'roberta'; multibench fine-tunes bert and distilbert"),
+        ({"model_type": "roberta"}, "architecture 'roberta'; multibench fine-tunes bert, distilbert, megatron-bert"),
         ({"model_type": "DROP", "hidden_size": "DROP"}, "architecture 'None'"),
         ({"position_embedding_type": "relative_key"}, "'relative_key' position embeddings"),
         ({"auto_map": {"AutoModel": "evil.Model"}}, "code of its own"),
