@@ -145,9 +145,10 @@ def _rows(task: Task, path: Path, text: str) -> PredictionFile:
 
 def _class_codes(task: Task) -> dict[str, int]:
     """Every way in which files write a class of ``task``; empty for regression."""
-    official = task.official.label_codes if task.official is not None else None
     codes = {_folded(name): k for k, name in enumerate(task.labels)}
-    codes |= {_folded(name): k for k, name in enumerate(official or ())}
+    for layout in (task.files, task.official):
+        if layout is not None:
+            codes |= {_folded(name): k for k, name in enumerate(layout.label_codes or ())}
     for label, names in (task.merges or {}).items():
         # A model of the other task may have said any of the labels that count as this one.
         codes |= {_folded(name): task.labels.index(label) for name in names}

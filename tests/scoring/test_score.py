@@ -45,8 +45,10 @@ def _labels(task: Path) -> list[str]:
 # GLUE's layout
 
 
-def test_codes_and_names_of_classes_both_count(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", ["official", "files"])
+def test_codes_and_names_of_classes_both_count(tmp_path: Path, layout: str) -> None:
     task = make_classification(tmp_path)
+    task.write_text(task.read_text().replace("[official", f"[{layout}"))
     codes = _labels(task)
     assert _score(task, glue_text(codes)).metrics == {"accuracy": 1, "f1": 1}
     names = {"no": "other", "yes": "same"}
