@@ -13,9 +13,12 @@ import socket
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.support.hub import Hub
 
 REQUIRED = set(filter(None, os.environ.get("MULTIBENCH_REQUIRE", "").split(",")))
 
@@ -68,3 +71,16 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A small Hub on this machine, which the real client of this process talks to."""
+    from huggingface_hub import close_session
+
+    from tests.support.hub import Hub, point_client_at, serving
+
+    with serving(Hub()) as served:
+        point_client_at(served, tmp_path / "hub cache", monkeypatch)
+        yield served
+        close_session()

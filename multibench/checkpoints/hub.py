@@ -179,8 +179,8 @@ def require_room(folder: Path, size: int, what: str) -> None:
     free = shutil.disk_usage(there).free
     if size > free:
         raise StorageError(
-            f"{what} needs {size / 1e9:.2f} GB more at {folder}, where {free / 1e9:.2f} GB are free. Make room, or "
-            "give another folder."
+            f"There is no room for {what}: {size / 1e9:.2f} GB more are needed at {folder}, where {free / 1e9:.2f} GB "
+            "are free. Make room, or give another folder."
         )
 
 

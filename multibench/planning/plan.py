@@ -20,7 +20,7 @@ from multibench.seeds import derive_seeds
 from multibench.suite import CheckpointSelection, Suite
 from multibench.tasks import DataSources, Task, load_split
 
-__all__ = ["Plan", "PlannedRun", "State", "make_plan", "selected_checkpoints"]
+__all__ = ["Plan", "PlannedRun", "State", "make_plan", "needed_splits", "selected_checkpoints"]
 
 Fingerprints = dict[tuple[str, str], str]
 State = Literal["done", "collapsed", "diverged", "failed", "missing"]
@@ -227,19 +227,24 @@ def _stored_manifests(
     return manifests, frozenset(damaged)
 
 
-def _fingerprints(
-    tasks: list[Task], suite: Suite, sources: DataSources, may_fetch: bool, remarks: list[str]
-) -> Fingerprints:
-    """Fingerprints of every split that the suite needs, each loaded and checked; absent if it cannot be had."""
+def needed_splits(tasks: list[Task], suite: Suite) -> list[tuple[Task, str]]:
+    """Every split that the runs of ``suite`` read, each once."""
     needed: dict[tuple[str, str], Task] = {}
     for task in tasks:
         if not suite.evaluate_only:
             needed[task.name, "train"] = task
         needed.update({(other.name, split): other for other, split in suite.evaluations_of(task)})
+    return [(task, split) for (_, split), task in needed.items()]
+
+
+def _fingerprints(
+    tasks: list[Task], suite: Suite, sources: DataSources, may_fetch: bool, remarks: list[str]
+) -> Fingerprints:
+    """Fingerprints of every split that the suite needs, each loaded and checked; absent if it cannot be had."""
     found: Fingerprints = {}
-    for (name, split), task in needed.items():
+    for task, split in needed_splits(tasks, suite):
         try:
-            found[name, split] = load_split(task, split, sources).fingerprint
+            found[task.name, split] = load_split(task, split, sources).fingerprint
         except UnavailableError as error:
             if may_fetch:
                 raise

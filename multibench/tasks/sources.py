@@ -1,4 +1,4 @@
-"""Where examples come from: files in a folder, a built-in generator, or the Hub.
+"""Where examples come from: files in a folder (official or fetched), a built-in generator, or the Hub.
 
 All give the same examples in the same order with the same ids (row numbers; SQuAD's own ids for span
 tasks), so a fingerprint does not tell where they came from.
@@ -18,6 +18,7 @@ from multibench import network
 from multibench.errors import DataError, UnavailableError
 from multibench.tasks.data import Examples, check_against_facts
 from multibench.tasks.examples import examples_of
+from multibench.tasks.fetched import read_fetched
 from multibench.tasks.files import Wanted, read_table
 from multibench.tasks.held_out import HELD_OUT, CutTask, part_of
 from multibench.tasks.layouts import Columns, FileLayout, OriginalFile, SplitFile
@@ -99,6 +100,9 @@ def _load(task: Task, split: str, sources: DataSources) -> Examples:
         file = _find_file(task, split, sources.root)
         if file is not None:
             return _from_file(task, split, file)
+        fetched = read_fetched(task, split, sources.root)
+        if fetched is not None:
+            return fetched
     if task.builtin is not None:
         rows = import_module(task.builtin.module).split(task.name, split)
         columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,12 @@ from multibench.checkpoints import find
 from multibench.checkpoints.locate import fetch, find_local
 from multibench.checkpoints.weights import weights_digest
 from multibench.errors import StorageError, UnavailableError
-from tests.support.hub import Hub, Repository, point_client_at, serving
+from tests.support.hub import Hub, Repository
 from tests.support.tiny import make_checkpoint
 
 NAME = "google/multiberts-seed_0-step_20k"
 STEP = find(NAME)
 WEIGHTS = "model.safetensors"
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with serving(Hub()) as served:
-        point_client_at(served, tmp_path / "cache", monkeypatch)
-        yield served
 
 
 @pytest.fixture
@@ -139,7 +131,9 @@ def test_a_full_disk_is_known_before_the_download(
 
     hub.add(NAME, made)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
-    with pytest.raises(StorageError, match=r"needs 0\.00 GB more at .*cache, where 0.00 GB are free"):
+    with pytest.raises(
+        StorageError, match=r"0\.00 GB more are needed at .*hub cache, where 0.00 GB are free"
+    ):
         fetch(STEP)
     assert hub.bytes_sent_for(WEIGHTS) == 0
 

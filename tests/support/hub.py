@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from multibench import network
 
-Fault = Literal["503", "stalled", "truncated", "wrong", "gated", "forbidden", "endless"]
+FAULTS = {"503", "stalled", "truncated", "wrong", "gated", "forbidden"}
 LARGE = (".safetensors", ".bin", ".h5")
 """Files that the Hub keeps as LFS objects, known by SHA-256; others by git's hash."""
 
@@ -29,7 +29,8 @@ class Repository:
     """Files by name. ``fault`` befalls files named ``on`` (all requests if None), ``times`` times (None: always)."""
 
     files: dict[str, bytes]
-    fault: Fault | None = None
+    fault: str | None = None
+    """One of ``FAULTS``."""
     on: str | None = None
     times: int | None = None
 
@@ -60,7 +61,7 @@ class Repository:
             entry["lfs"] = {"size": size, "oid": digest, "pointerSize": 130}
         return entry
 
-    def fails(self, name: str | None) -> Fault | None:
+    def fails(self, name: str | None) -> str | None:
         """The fault that befalls a request for the file ``name``, or for the repository (None)."""
         if self.fault is None or self.times == 0 or (self.on is not None and self.on != name):
             return None
@@ -75,6 +76,8 @@ class Hub:
 
     repositories: dict[str, Repository] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
+    archives: Repository = field(default_factory=lambda: Repository({}))
+    """Files that have an address and belong to no repository."""
     asked: Counter[str] = field(default_factory=Counter)
     endpoint: str = ""
     stall_seconds: float = 60.0
@@ -106,7 +109,10 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self) -> None:
             parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
-            if parts[:2] == ["api", "models"]:
+            if parts[0] == "archives":
+                hub.asked[f"{self.command} {'/'.join(parts)}"] += 1
+                self._content(hub.archives, parts[1])
+            elif parts[:2] == ["api", "models"]:
                 self._about("/".join(parts[2:4]), parts[4:])
             elif len(parts) >= 5 and parts[2] == "resolve":
                 self._file("/".join(parts[:2]), "/".join(parts[4:]))
@@ -148,7 +154,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 answer = {"id": name, "sha": repository.commit, "siblings": siblings, "tags": []}
             self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
-        def _refused(self, repository: Repository, file: str | None) -> Fault | None:
+        def _refused(self, repository: Repository, file: str | None) -> str | None:
             """The fault of this request, answered here if it is not about the content of a file."""
             if (
                 file is not None
@@ -174,6 +180,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             repository = self._repository(name, file)
             if repository is None:
                 return
+            self._content(repository, file)
+
+        def _content(self, repository: Repository, file: str) -> None:
             if file not in repository.files:
                 self._send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": repository.commit})
                 return
@@ -181,12 +190,14 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if fault in {"503", "gated", "forbidden"}:
                 return
             content = repository.files[file]
+            md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
             if fault == "wrong":
                 content = content[:-1] + bytes([content[-1] ^ 1])
             headers = {
                 "X-Repo-Commit": repository.commit,
                 "ETag": f'"{repository.digest(file)}"',
                 "Accept-Ranges": "bytes",
+                "x-goog-hash": f"crc32c=AAAAAA==,md5={md5}",
             }
             start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
             if start:
@@ -247,11 +258,3 @@ def point_client_at(hub: Hub, cache: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
     patch.setattr(module, "_PAUSES", (0.01, 0.01))
     network._attempt.cache_clear()
-
-
-def wait_until(condition: Any, seconds: float = 10.0) -> None:
-    """Return once ``condition()`` holds; fail if it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
