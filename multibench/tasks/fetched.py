@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
-
 from multibench.errors import DataError, StorageError
 from multibench.tasks.data import Answer, Examples
 from multibench.tasks.task import Task
@@ -72,7 +70,7 @@ def read_fetched(task: Task, split: str, root: Path) -> Examples | None:
             split=split,
             ids=tuple(columns["id"].to_pylist()),
             texts=tuple(tuple(columns[f"text {name}"].to_pylist()) for name in task.inputs),
-            labels=np.array(columns["label"]) if "label" in columns else None,
+            labels=columns["label"].to_numpy().copy() if "label" in columns else None,
             origin=str(path),
             answers=None
             if answers is None

@@ -51,6 +51,7 @@ def test_every_task_is_read_back_as_it_was(task: Task, tmp_path: Path) -> None:
         assert (again.labels is None) == (examples.labels is None)
         if again.labels is not None and examples.labels is not None:
             assert again.labels.dtype == examples.labels.dtype
+            assert again.labels.flags.writeable
         assert again.answers == examples.answers
         assert again.answers is None or all(isinstance(a, Answer) for row in again.answers for a in row)
         assert again.origin == str(path)
