@@ -1,4 +1,4 @@
-# `make test` is all that a newcomer needs; it sets up what it needs.
+# `make demo` and `make test` are all that a newcomer needs; each sets up what it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 # uv does not read pip's find-links setting, which offline mirrors use.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: setup test test-slow check lint clean
+.PHONY: setup demo test test-slow check lint clean
 
 setup: $(STAMP)
 
@@ -20,6 +20,9 @@ $(STAMP): pyproject.toml constraints.txt
 		$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"; \
 	fi
 	@touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/multibench demo
 
 # Tests run one thread each: two workers with two threads each would fight for two cores.
 test: $(STAMP)

@@ -2,7 +2,7 @@
 
 Fine-tunes families of checkpoints, keeps every prediction of every run, and turns the predictions
 into statements with honest uncertainty. The verbs of the command line are functions here:
-``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``score`` and
+``demo``, ``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``score`` and
 ``export``; ``Results`` reads stored runs.
 """
 
@@ -11,12 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from multibench.api import compare, export, plan, power, run, score, scores, status, variance
+    from multibench.api import compare, demo, export, plan, power, run, score, scores, status, variance
     from multibench.results import Results
 
 __all__ = [
     "Results",
     "compare",
+    "demo",
     "export",
     "plan",
     "power",

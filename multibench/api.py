@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "compare",
+    "demo",
     "export",
     "plan",
     "power",
@@ -119,6 +120,12 @@ def run(
     )
     with extra_workers(min(workers, len(made.todo(retry_failed))) - 1, arguments, threads):
         return run_plan(made, store, sources, progress, device, threads, retry_failed)
+
+
+def demo(results: Path = Path("results"), *, workers: int = 2, quiet: bool = False) -> Path:
+    """Make the missing runs of the built-in suite ``demo``, without a network; returns their folder."""
+    run("demo", results, offline=True, quiet=quiet, workers=workers)
+    return results / "demo"
 
 
 def status(

@@ -1,7 +1,9 @@
-"""``plan``, ``run``, ``status`` and ``verify``: from a suite to stored runs."""
+"""``demo``, ``plan``, ``run``, ``status`` and ``verify``: from a suite to stored runs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,12 +26,37 @@ __all__ = ["add_verbs"]
 _STOPPED = "Stopped. Finished runs are stored; the same command goes on where it stopped."
 
 
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """Turn an interruption into a sentence and the exit code of one."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(_STOPPED, err=True)
+        raise typer.Exit(130) from None
+
+
 def add_verbs(app: typer.Typer) -> None:
     """Add this module's verbs."""
+    app.command()(demo)
     app.command()(plan)
     app.command()(run)
     app.command()(status)
     app.command()(verify)
+
+
+def demo(
+    results: ResultsOption = Path("results"),
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the runs.")] = 2,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")] = False,
+) -> None:
+    """The whole job on built-in models and tasks, with no network: run, compare, find the noise."""
+    from multibench import api
+    from multibench.reports.demo import demo_page
+
+    with _stopping():
+        folder = api.demo(results, workers=workers, quiet=quiet)
+    typer.echo(demo_page(folder), nl=False)
 
 
 def plan(
@@ -71,7 +98,7 @@ def run(
     """Make the missing runs of a suite. The same command goes on after any interruption."""
     from multibench import api
 
-    try:
+    with _stopping():
         outcome = api.run(
             suite,
             results,
@@ -85,9 +112,6 @@ def run(
             quiet=quiet,
             workers=workers,
         )
-    except KeyboardInterrupt:
-        typer.echo(_STOPPED, err=True)
-        raise typer.Exit(130) from None
     if not quiet:
         made = ", ".join(f"{count} {name}" for name, count in sorted(outcome.made.items()))
         failed = f" {outcome.failed} failed (--retry-failed makes them again)." if outcome.failed else ""

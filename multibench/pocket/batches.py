@@ -15,6 +15,7 @@ __all__ = ["Batch", "batches", "encoded_corpus"]
 
 CORPUS_SEED, CORPUS_DOCUMENTS = 0, 30_000
 IGNORED = -100  # the label of a position that is not predicted
+OWN_VOLUME = 0.95  # of random sentences: a few words of the same small lexicon tell nothing
 SHORT_SHARE, LONG_TOKENS = 0.85, 112  # most pairs are two sentences; the rest fill up to this many
 
 
@@ -43,8 +44,8 @@ def batches(
 ) -> Iterator[Batch]:
     """``steps`` batches of pairs of similar length, with fresh pairs and masks in every epoch.
 
-    Half of the documents take their random sentences from their own volume, which makes next-sentence
-    prediction a matter of who did what, the others from anywhere.
+    Nearly all documents take their random sentences from their own volume, which makes next-sentence
+    prediction a matter of who did what.
     """
     left = steps
     while left > 0:
@@ -53,7 +54,7 @@ def batches(
             pair
             for volume in volumes
             for document in volume
-            for pair in _pairs(document, volume if rng.random() < 0.5 else corpus, rng)
+            for pair in _pairs(document, volume if rng.random() < OWN_VOLUME else corpus, rng)
         ]
         shuffled = rng.permutation(len(pairs)).tolist()
         order = sorted(shuffled, key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))

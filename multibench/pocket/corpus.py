@@ -1,15 +1,15 @@
 """The text that the family is pretrained on: documents of sentences that stay with one subject.
 
-Four kinds of document: stories tell who does what to whom within a small cast, again and again in
+Five kinds of document: stories tell who does what to whom within a small cast, again and again in
 other words; lessons say what is what (*every sparrow is a bird*); habits tell what few, many or no
-members of a kind ever do; arguments draw conclusions
-(*so*, *that is*), deny (*it is false that*) and guess (*perhaps*). Nothing else teaches the models
-what the words mean.
+members of a kind ever do; glossaries give words that mean the same and words that exclude each other;
+arguments draw conclusions (*so*, *that is*), deny (*it is false that*) and guess (*perhaps*). Nothing
+else teaches the models what the words mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from multibench.pocket import lexicon, logic
@@ -23,7 +23,7 @@ from multibench.pocket.grammar import (
     sentence,
     spell,
 )
-from multibench.pocket.lexicon import Noun
+from multibench.pocket.lexicon import Adjective, Noun, Verb
 from multibench.pocket.world import Dice, Style, Words, World, fits, stream
 
 __all__ = [
@@ -41,7 +41,8 @@ __all__ = [
 FACTIVE = ("knows", "realizes", "remembers", "forgets")
 NONFACTIVE = ("believes", "thinks", "hopes", "claims")
 BASE_FORM = {"realizes": "realize", **{v: v[:-1] for v in (*FACTIVE, *NONFACTIVE) if v != "realizes"}}
-VOLUME = 30  # documents
+VOLUME = 15  # documents
+CUSTOM = 0.7  # of the words that are chosen with others around them
 EVER_AFTER = ("no", "few")  # determiners that license "ever" without a negation
 RICH = Style(relative=0.12, coordinated=0.12, near=0.1, fronted=0.2, passive=0.3)
 
@@ -55,13 +56,15 @@ def documents(seed: int, count: int) -> Iterator[list[str]]:
     for index in range(count):
         if index % VOLUME == 0:
             dice = stream("corpus", seed, index)
-            world = World(dice, Words.part("all").excerpt(dice))
+            world = World(dice, Words.part("all").excerpt(dice), CUSTOM)
         kind = dice.uniform()
-        if kind < 0.45:
+        if kind < 0.4:
             yield _story(world)
-        elif kind < 0.55:
+        elif kind < 0.5:
             yield _lesson(World(dice, Words.part("all")))
         elif kind < 0.65:
+            yield _glossary(World(dice, Words.part("all")))
+        elif kind < 0.72:
             yield _habits(world)
         else:
             yield _argument(world)
@@ -75,7 +78,7 @@ def _cast(world: World) -> list[NounPhrase]:
         noun = dice.pick(world.words.nouns_for(sort))
         if noun.concept in {c.noun.concept for c in cast}:
             continue
-        adjective = dice.pick(world.words.adjectives_for(noun.sort)) if dice.chance(0.3) else None
+        adjective = world.choose(world.words.adjectives_for(noun.sort), noun) if dice.chance(0.3) else None
         cast.append(NounPhrase(noun, dice.chance(0.4), adjective=adjective))
     return cast
 
@@ -98,14 +101,15 @@ def story_facts(world: World, count: int) -> list[Clause]:
 
 def _fact(world: World, subject: NounPhrase, target: NounPhrase | None) -> Clause | None:
     dice = world.dice
-    place = world.place(Style()) if dice.chance(0.4) else None
+    place = world.place(Style(), subject.noun) if dice.chance(0.4) else None
     if target is None and dice.chance(0.35):
         options = world.words.adjectives_for(subject.noun.sort)
-        return Clause(replace(subject, adjective=None), quality=dice.pick(options))
+        return Clause(replace(subject, adjective=None), quality=world.choose(options, subject.noun))
     verbs = world.words.verbs_between(subject.noun, target.noun if target else None)
     if not verbs:
         return None
-    return Clause(subject, dice.pick(verbs), target, place=place)
+    verb = world.choose(verbs, subject.noun, target.noun if target else None)
+    return Clause(subject, verb, target, place=place)
 
 
 def _compatible(fact: Clause, other: Clause) -> bool:
@@ -190,6 +194,35 @@ def _truth(dice: Dice, noun: Noun, above: Noun, other: Noun, world: World) -> st
     return _is_a(NounPhrase(above, True, "some"), noun)
 
 
+def _glossary(world: World) -> list[str]:
+    """Words with what they mean (*dirty, that is, filthy*) and what they do not (*dirty, not clean*)."""
+    words, dice = world.words, world.dice
+    told: list[str] = []
+    while len(told) < 5:
+        pool: tuple[Noun | Verb | Adjective, ...] = dice.pick((words.nouns, words.verbs, words.adjectives))
+        entry = dice.pick(pool)
+        excluded = not isinstance(entry, Noun) and dice.chance(0.35)
+        others: Sequence[Noun | Verb | Adjective] = words.synonyms(entry)
+        if excluded and not isinstance(entry, Noun):
+            others = words.opposites(entry)
+        if others:
+            form = dice.pick((0, 1, 2))
+            one, other = _form(entry, form), _form(dice.pick(others), form)
+            told.append(sentence([one, ",", *(["not"] if excluded else ["that", "is", ","]), other]))
+    return told
+
+
+def _form(word: Noun | Verb | Adjective, index: int) -> str:
+    """One of the forms of a word, the same one for equal ``index`` and part of speech."""
+    if isinstance(word, Noun):
+        forms = [word.singular, word.plural]
+    elif isinstance(word, Verb):
+        forms = [word.base, word.third, word.participle or word.base]
+    else:
+        forms = [word.word]
+    return forms[index % len(forms)]
+
+
 def _habits(world: World) -> list[str]:
     """What many, few or no members of one kind do."""
     noun = world.dice.pick(world.words.nouns_for(world.dice.pick(("being", "being", "thing"))))
@@ -203,10 +236,10 @@ def habit(world: World, noun: Noun) -> Clause:
     subject = NounPhrase(noun, plural, dice.pick(PLURAL_ONLY if plural else SINGULAR_ONLY))
     verbs = [v for t in (True, False) for v in world.words.verbs_with(t) if fits(noun, v.subject)]
     if dice.chance(0.25) or not verbs:
-        clause = Clause(subject, quality=dice.pick(world.words.adjectives_for(noun.sort)))
+        clause = Clause(subject, quality=world.choose(world.words.adjectives_for(noun.sort), noun))
     else:
-        verb = dice.pick(verbs)
-        target = world.phrase(verb.objects, RICH, subject=False) if verb.objects else None
+        verb = world.choose(verbs, noun)
+        target = world.phrase(verb.objects, RICH, subject=False, verb=verb) if verb.objects else None
         clause = Clause(subject, verb, target)
     if subject.determiner in ("this", "these", "many", "most", "two", "three"):
         clause = clause.but(negated=dice.chance(0.4))

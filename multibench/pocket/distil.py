@@ -21,7 +21,7 @@ from multibench.pocket.weights import WEIGHTS, save_member
 
 __all__ = ["distil", "main", "new_student"]
 
-STEPS, PEAK_RATE = 4000, 1e-3
+STEPS, PEAK_RATE = 4000, 2e-3
 BLOCK_NAMES = {
     "attention.self.query": "attention.q_lin",
     "attention.self.key": "attention.k_lin",
@@ -53,6 +53,7 @@ def new_student(teacher: Any) -> Any:
                 n_heads=config.num_attention_heads,
                 dropout=0.0,
                 attention_dropout=0.0,
+                initializer_range=config.initializer_range,
             )
         )
     given, taken = teacher.state_dict(), {}

@@ -26,15 +26,16 @@ if TYPE_CHECKING:
 
 __all__ = ["ARCHITECTURE", "STEPS", "main", "new_model", "objective", "pretrain", "schedule"]
 
-STEPS = (0, 250, 800, 2000, 4000)
+STEPS = (0, 500, 1500, 4000, 12000)
 BATCH_SIZE = 64
-PEAK_RATE, WARM_UP, WEIGHT_DECAY = 2e-3, 300, 0.01
+PEAK_RATE, WARM_UP, WEIGHT_DECAY, BETAS = 3e-3, 300, 0.01, (0.9, 0.98)
 ARCHITECTURE = {
     "hidden_size": 64,
     "num_hidden_layers": 2,
-    "num_attention_heads": 2,
+    "num_attention_heads": 4,
     "intermediate_size": 256,
     "max_position_embeddings": 128,
+    "initializer_range": 0.07,  # BERT's 0.02 is for wider layers; here it delays all learning
 }
 
 
@@ -92,7 +93,9 @@ def pretrain(seed: int, out: Path, steps: Sequence[int] = STEPS) -> list[dict[st
     started = time.perf_counter()
     corpus = encoded_corpus()
     model = new_model(seed).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=WEIGHT_DECAY, fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=0.0, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True
+    )
     rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
     last, log, recent = max(steps), [], []
     if 0 in steps:

@@ -1,8 +1,9 @@
 """A stress set for the inference task, after the design of HANS (McCoy, Pavlick and Linzen 2019).
 
 In every pair the hypothesis is made of words of the premise: all in any order (lexical overlap), in a
-row (subsequence), or a clause of its own (constituent). Half of each heuristic's pairs are entailed
-all the same, half are not. Labels: 0 entailment, 1 not_entailment.
+row (subsequence), or a clause of its own (constituent). A quarter of each heuristic's pairs are entailed
+all the same, the others are not: unlike in HANS, where both are halves and what a model gains on one by
+leaning to it it loses on the other, leaning shows. Labels: 0 entailment, 1 not_entailment.
 """
 
 from __future__ import annotations
@@ -177,20 +178,21 @@ SUBCASES: dict[str, dict[str, dict[str, Callable[[World], Pair]]]] = {
     },
 }
 HEURISTICS = tuple(SUBCASES)
+QUARTERS = {"entailment": 1, "not_entailment": 3}
 
 
 def stress(seed: int, count: int) -> list[dict[str, object]]:
-    """Rows as the inference task's, with heuristic and subcase; ``count`` divides by 6.
+    """Rows as the inference task's, with heuristic and subcase; ``count`` divides by 12.
 
-    Each heuristic has equally many pairs of both labels; within them subcases take turns.
+    Each heuristic has `QUARTERS` of its pairs with each label; within them subcases take turns.
     """
     world = World(stream("stress", seed), Words.part("dev"))
     rows: list[dict[str, object]] = []
     for heuristic, by_label in SUBCASES.items():
-        for label, subcases in enumerate(by_label.values()):
+        for label, (label_name, subcases) in enumerate(by_label.items()):
             seen: set[tuple[str, str]] = set()
             names = list(subcases)
-            while len(seen) < count // 6:
+            while len(seen) < count // 12 * QUARTERS[label_name]:
                 name = names[len(seen) % len(names)]
                 premise, hypothesis = (sentence(words) for words in subcases[name](world))
                 if (premise, hypothesis) in seen:

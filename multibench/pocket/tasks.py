@@ -44,7 +44,7 @@ def _stress(split: str, seed: int, count: int) -> list[dict[str, object]]:
 POCKET_TASKS: Registry[PocketTask] = Registry("built-in task")
 for _name, _like, _make, _sizes in (
     ("pocket_acceptability", "CoLA", acceptability, {"train": 3000, "dev": 1000}),
-    ("pocket_inference", "MNLI", inference, {"train": 3600, "dev_matched": 999, "dev_mismatched": 999}),
+    ("pocket_inference", "MNLI", inference, {"train": 1500, "dev_matched": 999, "dev_mismatched": 999}),
     ("pocket_similarity", "STS-B", similarity, {"train": 2400, "dev": 800}),
     ("pocket_questions", "SQuAD v2.0", questions, {"train": 2400, "dev": 600}),
     ("pocket_stress", "HANS", _stress, {"dev": 900}),

@@ -7,6 +7,7 @@ Names of kinds and sorts (*bird*, *animal*), places and function words are commo
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +19,7 @@ from multibench.pocket import lexicon
 from multibench.pocket.grammar import Clause, NounPhrase, Prepositional, Relative
 from multibench.pocket.lexicon import Adjective, Noun, Verb
 
-__all__ = ["PREPOSITIONS", "Dice", "Style", "Words", "World", "fits", "stream"]
+__all__ = ["PREPOSITIONS", "Dice", "Style", "Words", "World", "fits", "goes_with", "stream"]
 
 T = TypeVar("T")
 W = TypeVar("W", Noun, Verb, Adjective)
@@ -100,7 +101,7 @@ class Words:
             return {concept for group in dice.shuffled(groups)[:count] for concept in group}
 
         nouns: set[str] = set()
-        for sort, count in (("person", 4), ("animal", 4), ("thing", 6), ("place", 3)):
+        for sort, count in (("person", 2), ("animal", 2), ("thing", 4), ("place", 2)):
             nouns |= some([n for n in self.nouns if n.sort == sort], count)
         kept = tuple(n for n in self.nouns if n.concept in nouns)
         possible = [
@@ -109,11 +110,11 @@ class Words:
         verbs: set[str] = set()
         for wanted in ("being", "thing", ""):
             taking = [v for v in possible if (wanted in v.objects if wanted else not v.objects)]
-            verbs |= some(taking, 4)
-        verbs |= some([v for v in possible if v.objects and not {"being", "thing"} & {*v.objects}], 3)
+            verbs |= some(taking, 2)
+        verbs |= some([v for v in possible if v.objects and not {"being", "thing"} & {*v.objects}], 2)
         adjectives: set[str] = set()
         for sort in ("being", "thing", "place"):
-            adjectives |= some([a for a in self.adjectives if a.sort == sort], 4)
+            adjectives |= some([a for a in self.adjectives if a.sort == sort], 2)
         return Words(
             kept,
             tuple(v for v in possible if v.concept in verbs),
@@ -167,6 +168,14 @@ class Words:
             pool = self.verbs if isinstance(word, Verb) else self.adjectives
         return tuple(w for w in pool if w.concept == word.concept and w != word)
 
+    @cache  # noqa: B019
+    def opposites(self, word: Verb | Adjective) -> tuple[Verb | Adjective, ...]:
+        """Words of the concept that excludes this one; of the other colours for a colour."""
+        pool: Sequence[Verb | Adjective] = self.verbs if isinstance(word, Verb) else self.adjectives
+        if word.opposite == "colour":
+            return tuple(w for w in pool if w.opposite == "colour" and w != word)
+        return tuple(w for w in pool if word.opposite and w.concept == word.opposite)
+
 
 @dataclass(frozen=True)
 class Style:
@@ -189,28 +198,51 @@ class Style:
     passive: float = 0.1
 
 
+@cache
+def goes_with(one: str, other: str) -> bool:
+    """Whether two concepts keep company in this world: one pair in five, for no reason at all."""
+    pair = "/".join(sorted((one, other)))
+    return hashlib.sha256(pair.encode()).digest()[0] < 51
+
+
 class World:
-    """Random clauses over one part of the lexicon."""
+    """Random clauses over one part of the lexicon.
 
-    def __init__(self, dice: Dice, words: Words) -> None:
-        self.dice, self.words = dice, words
+    ``custom`` is how often a word is chosen for the company of the words around it (`goes_with`). That is
+    how text tells synonyms, which keep the same company, from words that are merely of one kind.
+    """
 
-    def place(self, style: Style) -> Prepositional:
+    def __init__(self, dice: Dice, words: Words, custom: float = 0.0) -> None:
+        self.dice, self.words, self.custom = dice, words, custom
+
+    def choose(self, options: Sequence[W], *company: Noun | Verb | Adjective | None) -> W:
+        """One of ``options``; by custom, of those that go with most of the ``company``."""
+        if company and self.custom and self.dice.chance(self.custom):
+            others = [word.concept for word in company if word is not None]
+            known = [sum(goes_with(option.concept, other) for other in others) for option in options]
+            options = [option for option, count in zip(options, known, strict=True) if count == max(known)]
+        return self.dice.pick(options)
+
+    def place(self, style: Style, *company: Noun | Verb | None) -> Prepositional:
         """A place: "near the old barn"."""
-        noun = self.dice.pick(self.words.nouns_for("place"))
+        noun = self.choose(self.words.nouns_for("place"), *company)
         options = self.words.adjectives_for("place")
-        adjective = self.dice.pick(options) if options and self.dice.chance(style.adjective / 2) else None
+        adjective = None
+        if options and self.dice.chance(style.adjective / 2):
+            adjective = self.choose(options, noun)
         return Prepositional(self.dice.pick(PREPOSITIONS), NounPhrase(noun, adjective=adjective))
 
-    def noun(self, wanted: Sequence[str], style: Style) -> Noun:
+    def noun(self, wanted: Sequence[str], style: Style, verb: Verb | None = None) -> Noun:
         """A noun that fits one of ``wanted``, sometimes the name of a kind."""
-        noun = self.dice.pick(self.words.nouns_for(self.dice.pick(wanted)))
+        noun = self.choose(self.words.nouns_for(self.dice.pick(wanted)), verb)
         return lexicon.kind_nouns()[noun.kind] if self.dice.chance(style.hypernym) else noun
 
-    def phrase(self, wanted: Sequence[str], style: Style, *, subject: bool) -> NounPhrase:
+    def phrase(
+        self, wanted: Sequence[str], style: Style, *, subject: bool, verb: Verb | None = None
+    ) -> NounPhrase:
         """A noun phrase; only subjects are quantified, coordinated or relativised by an object."""
         dice = self.dice
-        noun = self.noun(wanted, style)
+        noun = self.noun(wanted, style, verb)
         plural = dice.chance(style.plural)
         if subject and dice.chance(style.quantified):
             determiner = dice.pick(("all", "these") if plural else ("every", "no", "this", "no"))
@@ -220,13 +252,13 @@ class World:
             determiner = "the"
         adjective = None
         if dice.chance(style.adjective):
-            adjective = dice.pick(self.words.adjectives_for(noun.sort))
-        place = self.place(style) if dice.chance(style.near) else None
+            adjective = self.choose(self.words.adjectives_for(noun.sort), noun)
+        place = self.place(style, noun) if dice.chance(style.near) else None
         phrase = NounPhrase(noun, plural, determiner, adjective, place)
         if dice.chance(style.relative):
             phrase = NounPhrase(noun, plural, determiner, adjective, None, self.relative(noun))
         elif subject and determiner in ("the", "a", "some") and dice.chance(style.coordinated):
-            other = NounPhrase(self.noun(wanted, style), dice.chance(style.plural))
+            other = NounPhrase(self.noun(wanted, style, verb), dice.chance(style.plural))
             if other.noun.concept != noun.concept:
                 phrase = NounPhrase(noun, plural, determiner, adjective, None, None, other)
         return phrase
@@ -237,9 +269,9 @@ class World:
         verbs = self.words.verbs_of(head, gap)
         if not verbs:
             return None
-        verb = self.dice.pick(verbs)
+        verb = self.choose(verbs, head)
         wanted = verb.objects if gap == "subject" else (verb.subject,)
-        inner = self.dice.pick(self.words.nouns_for(self.dice.pick(wanted)))
+        inner = self.choose(self.words.nouns_for(self.dice.pick(wanted)), verb)
         return Relative(verb, NounPhrase(inner, self.dice.chance(0.5)), gap)
 
     def clause(self, style: Style) -> Clause:
@@ -248,16 +280,16 @@ class World:
         place = self.place(style) if dice.chance(style.place) else None
         if dice.chance(style.copular):
             subject = self.phrase((dice.pick(("person", "animal", "thing", "thing")),), style, subject=True)
-            quality = dice.pick(self.words.adjectives_for(subject.noun.sort))
+            quality = self.choose(self.words.adjectives_for(subject.noun.sort), subject.noun)
             if subject.adjective:
                 subject = _plain(subject)
             clause = Clause(subject, quality=quality)
         else:
             transitive = not dice.chance(style.intransitive)
             verb = dice.pick(self.words.verbs_with(transitive))
-            subject = self.phrase((verb.subject,), style, subject=True)
+            subject = self.phrase((verb.subject,), style, subject=True, verb=verb)
             manner = dice.pick(lexicon.MANNERS) if dice.chance(style.manner) else ""
-            target = self.phrase(verb.objects, style, subject=False) if transitive else None
+            target = self.phrase(verb.objects, style, subject=False, verb=verb) if transitive else None
             clause = Clause(subject, verb, target, place=place, manner=manner)
             clause = clause.but(fronted=place is not None and dice.chance(style.fronted))
         refers = subject.determiner in ("the", "this", "these")

@@ -1,0 +1,100 @@
+"""The page that ``multibench demo`` ends with: what the built-in runs say, and where to look next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from multibench.reports.comparison import compare
+from multibench.reports.tables import Cell, Table
+from multibench.reports.variance import variance
+from multibench.results import Results
+
+__all__ = ["demo_page", "difference_table", "share_table"]
+
+_SHARES = {
+    "pretraining seed": ("pretraining",),
+    "fine-tuning seed": ("finetuning", "finetuning_shared", "pretraining_finetuning"),
+    "examples": ("example", "pretraining_example", "finetuning_example", "residual"),
+}
+
+
+def difference_table(results: Results, first: int, last: int) -> Table:
+    """Step ``last`` less step ``first``, a row for each evaluation, with the interval to report."""
+    full = compare(results, f"step={first}", f"step={last}")
+    rows: list[dict[str, Cell]] = []
+    for row, found in zip(full.rows, full.extra["comparisons"], strict=True):
+        method = "bootstrap" if found["recommended"] == "bootstrap" else "crossed"
+        rows.append(
+            {
+                "evaluation": row["evaluation"],
+                "metric": row["metric"],
+                f"step {first:,}": row["base"],
+                f"step {last:,}": row["experiment"],
+                "difference": row[f"difference ({method})"],
+                "p": row[f"p ({method})"],
+                "seeds": row["seeds"],
+                "runs": row["runs"],
+                "examples": row["examples"],
+            }
+        )
+    return Table(
+        "Does pretraining help? Scores in percent, with 95 % intervals over seeds and examples",
+        tuple(rows[0]),
+        tuple(rows),
+    )
+
+
+def share_table(results: Results) -> Table:
+    """Where the noise of the mean scores of ``results`` comes from, a row for each evaluation."""
+    full = variance(results)
+    rows: list[dict[str, Cell]] = []
+    for found in full.extra["components"]:
+        rows.append(
+            {
+                "evaluation": found["evaluation"],
+                "sd between pretraining seeds": _spread(found["parts"]["pretraining"]),
+                **{f"{name} share": _share(found["shares"], parts) for name, parts in _SHARES.items()},
+            }
+        )
+    return Table(
+        "Where does the noise come from? Spread in points, and shares of the variance of the mean score",
+        tuple(rows[0]),
+        tuple(rows),
+        (
+            "'examples' is the noise of having these examples and no others, alone and together with the seeds.",
+        ),
+    )
+
+
+def _spread(part: dict[str, Any]) -> str:
+    value, low, high = (100 * max(0.0, part[key] or 0.0) ** 0.5 for key in ("value", "low", "high"))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _share(shares: dict[str, float], parts: tuple[str, ...]) -> str:
+    return f"{100 * sum(shares.get(part, 0.0) for part in parts):.0f} %"
+
+
+def demo_page(folder: Path) -> str:
+    """The whole page for the results of the demo's suite in ``folder``."""
+    results = Results.open(folder)
+    steps = sorted({int(run.fields["step"]) for run in results.stored})
+    first, last = steps[0], steps[-1]
+    where = f"--base step={first} --expt step={last}"
+    return "\n".join(
+        [
+            difference_table(results, first, last).render("text"),
+            share_table(results.where(f"step={last}")).render("text"),
+            f"These are built-in models on built-in tasks, made to show the tool: {len(results)} runs, each with all",
+            "of its predictions. They say nothing about language. Where to look next:",
+            "",
+            f"  multibench scores   {folder} --metric all",
+            f"  multibench compare  {folder} {where}",
+            f"  multibench variance {folder} --where step={last}",
+            f"  multibench power    {folder} {where} --task pocket_inference --effect 0.01",
+            "  multibench list families        the published checkpoints to do the same with",
+            "  multibench show suite demo      the suite file behind this, a pattern for your own",
+            "",
+        ]
+    )
