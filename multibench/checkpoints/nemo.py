@@ -150,7 +150,8 @@ def _converted(
     if "bert.pooler.dense.weight" in found and "cls.seq_relationship.weight" not in heads:
         notes.append(
             "The pooler is untrained, unless it came from elsewhere: NeMo's encoder passes on the outputs of tokens "
-            "alone, so that bert_model.pooler gets no gradient."
+            "alone, so that bert_model.pooler gets no gradient. (What a next-sentence head learnt in its place is in "
+            "nsp_classifier.mlp.layer0.)"
         )
     config = bert_config(found, stated, file, notes)
     return without_copies(found | heads, f"{prefix}embeddings.word_embeddings.weight"), config

@@ -1,0 +1,353 @@
+"""NVIDIA's formats: equal to what NVIDIA's own modules and transformers' converter made of the same files."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tarfile
+import zipfile
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from multibench.checkpoints.catalog import find
+from multibench.checkpoints.folder import open_folder
+from multibench.checkpoints.foreign import find_foreign
+from multibench.checkpoints.imported import Imported
+from multibench.checkpoints.load import Dropout, Head, initialise_head, load_model
+from multibench.checkpoints.locate import find_local, local_checkpoint
+from multibench.checkpoints.nemo import read_nemo
+from multibench.checkpoints.pytorch import read_pytorch
+from multibench.errors import CheckpointError
+from tests.support.tiny import VOCABULARY, make_checkpoint, weights_of, write_vocabulary
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "nvidia"
+VERSIONS = [0, 1, 2, 3]
+# Those of tests/golden/make_nvidia.py.
+INPUTS = {
+    "input_ids": torch.tensor([[2, 5, 9, 20, 3, 0], [2, 7, 11, 3, 12, 3]]),
+    "attention_mask": torch.tensor([[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1]]),
+    "token_type_ids": torch.tensor([[0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1]]),
+}
+
+
+def _model(imported: Imported, name: str) -> Any:
+    """transformers' own model, every weight of it from ``imported``, and every weight there used."""
+    model = getattr(transformers, name)(
+        transformers.CONFIG_MAPPING[imported.config["model_type"]](**imported.config)
+    )
+    report = model.load_state_dict(imported.weights, strict=False)
+    assert not report.unexpected_keys
+    assert all(key.startswith(("cls.predictions.decoder", "cls.seq")) for key in report.missing_keys)
+    return model.eval()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_version_of_megatron_is_converted_as_transformers_does(version: int) -> None:
+    known = np.load(GOLDEN / "megatron.npz")
+    imported = read_pytorch(GOLDEN / f"megatron_v{version}.pt")
+    values = known[f"megatron_v{version}/converted"]
+    for name, shape in json.loads(str(known["shapes"])).items():
+        size = int(np.prod(shape))
+        expected, values = values[:size].reshape(shape), values[size:]
+        if name == "cls.predictions.decoder.weight":  # the word embeddings once more
+            name = "bert.embeddings.word_embeddings.weight"
+        np.testing.assert_array_equal(imported.weights[name].numpy(), expected, err_msg=name)
+    assert len(imported.weights) == len(json.loads(str(known["shapes"]))) - 1
+    assert imported.notes == ()
+    with torch.inference_mode():
+        output = _model(imported, "MegatronBertForPreTraining")(**INPUTS)
+    for ours, theirs in ((output.prediction_logits, "mlm"), (output.seq_relationship_logits, "nsp")):
+        expected = known[f"megatron_v{version}/outputs/{theirs}"]
+        np.testing.assert_allclose(ours.numpy(), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["bertlm", "qa", "glue"])
+def test_nemo_archives_compute_what_nemos_modules_compute(kind: str) -> None:
+    known = np.load(GOLDEN / "nemo.npz")
+    imported = read_nemo(GOLDEN / f"{kind}.nemo")
+    name = {"bertlm": "BertForPreTraining", "qa": "BertForQuestionAnswering", "glue": "BertModel"}[kind]
+    if kind == "glue":
+        weights = {n.removeprefix("bert."): t for n, t in imported.weights.items()}
+        imported = imported._replace(weights=weights)
+    if kind == "qa":  # this class has no pooler
+        weights = {n: t for n, t in imported.weights.items() if not n.startswith("bert.pooler.")}
+        imported = imported._replace(weights=weights)
+    model = _model(imported, name)
+    with torch.inference_mode():
+        states = model.base_model(**INPUTS).last_hidden_state
+        output = model(**INPUTS)
+    np.testing.assert_allclose(states.numpy(), known[f"{kind}/states"], rtol=0, atol=1e-6)
+    if kind == "bertlm":
+        ours = torch.log_softmax(output.prediction_logits, -1)
+        np.testing.assert_allclose(ours.numpy(), known["bertlm/mlm_classifier"], rtol=0, atol=1e-6)
+    if kind == "qa":
+        ours = torch.stack([output.start_logits, output.end_logits], -1)
+        np.testing.assert_allclose(ours.numpy(), known["qa/classifier"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "head"), [("bertlm", "nsp_classifier"), ("glue", "pooler.mlp"), ("qa", None)]
+)
+def test_what_nemo_did_not_train_or_computes_otherwise_is_said(kind: str, head: str | None) -> None:
+    folder = open_folder(GOLDEN / f"{kind}.nemo")
+    assert any("untrained" in note for note in folder.notes)
+    left = [note for note in folder.notes if note.startswith("Left out")]
+    assert len(left) == (head is not None)
+    if head is not None:
+        assert left[0].count(head) == 4
+    model = load_model(folder, Head("classification", 3))
+    assert type(model).__name__ == "BertForSequenceClassification"
+
+
+def test_vocabulary_casing_and_sizes_come_from_the_archive() -> None:
+    folder = open_folder(GOLDEN / "qa.nemo")
+    assert len(folder.vocabulary) == 21
+    assert folder.vocabulary.lower_case
+    assert folder.config["vocab_size"] == 24
+    with pytest.raises(CheckpointError, match="lower-cases"):
+        open_folder(GOLDEN / "qa.nemo", cased=True)
+
+
+def _repacked(path: Path, out: Path, changes: dict[str, bytes | None], mode: Any = "w") -> Path:
+    """An archive with some members changed, added (or dropped: None), and without ``./``."""
+    import io
+
+    with tarfile.open(path) as archive:
+        members = {
+            m.name.removeprefix("./"): archive.extractfile(m).read()
+            for m in archive.getmembers()
+            if m.isfile()
+        }
+    with tarfile.open(out, mode) as archive:
+        for name, data in {**members, **changes}.items():
+            if data is not None:
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+    return out
+
+
+def test_plain_and_gzipped_archives_folders_and_unpacked_members_are_one_checkpoint(tmp_path: Path) -> None:
+    content = open_folder(GOLDEN / "qa.nemo").content
+    plain = _repacked(GOLDEN / "qa.nemo", tmp_path / "plain.nemo", {})
+    assert open_folder(plain).content == content
+    (tmp_path / "one").mkdir()
+    shutil.copy(plain, tmp_path / "one")
+    assert open_folder(tmp_path / "one").content == content
+    (tmp_path / "unpacked").mkdir()
+    with tarfile.open(plain) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    assert open_folder(tmp_path / "unpacked").content == content
+    shutil.copy(plain, tmp_path / "one" / "two.nemo")
+    with pytest.raises(CheckpointError, match="holds 2 archives"):
+        open_folder(tmp_path / "one")
+
+
+def test_an_own_head_of_spans_is_read(tmp_path: Path) -> None:
+    model = load_model(open_folder(GOLDEN / "qa.nemo"), Head("span", 2), own_head=True)
+    known = np.load(GOLDEN / "nemo.npz")
+    with torch.inference_mode():
+        output = model(**INPUTS)
+    np.testing.assert_allclose(output.start_logits.numpy(), known["qa/classifier"][..., 0], rtol=0, atol=1e-6)
+
+
+def _nemo_of_megatron(out: Path, later: bool, settings: dict[str, Any], version: int | None) -> Path:
+    """Megatron's weights as NeMo names them: around the encoder, or as its later model."""
+    import io
+
+    tree = torch.load(GOLDEN / "megatron_v2.pt", weights_only=False)["model"]
+    flat: dict[str, Any] = {}
+
+    def walk(prefix: str, node: Any) -> None:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                walk(f"{prefix}{key}.", value)
+        else:
+            flat[prefix.rstrip(".")] = node
+
+    walk("", tree)
+    if later:
+        saved = {f"model.{name}": tensor for name, tensor in flat.items()}
+    else:
+        saved = {
+            f"bert_model.{n}": t
+            for n, t in flat.items()
+            if n.startswith("language_model.") and "pooler" not in n
+        }
+    buffer = io.BytesIO()
+    torch.save(saved, buffer)
+    changes: dict[str, bytes | None] = {
+        "model_weights.ckpt": buffer.getvalue(),
+        "model_config.yaml": json.dumps(settings).encode(),
+        "2c3d_bert-base-uncased_encoder_config.json": None,
+    }
+    if version is not None:
+        changes["5e_megatron_checkpoint_version.json"] = json.dumps({"checkpoint_version": version}).encode()
+    return _repacked(GOLDEN / "qa.nemo", out, changes)
+
+
+def test_megatron_inside_nemo_is_the_same_encoder(tmp_path: Path) -> None:
+    expected = read_pytorch(GOLDEN / "megatron_v2.pt")
+    settings = {
+        "language_model": {
+            "config": {"num-attention-heads": 2},
+            "pretrained_model_name": "megatron-bert-cased",
+        }
+    }
+    inner = read_nemo(_nemo_of_megatron(tmp_path / "inner.nemo", False, settings, 2))
+    later = read_nemo(_nemo_of_megatron(tmp_path / "later.nemo", True, {"num_attention_heads": 2}, None))
+    assert inner.vocabulary is not None
+    assert not inner.vocabulary.lower_case
+    assert any("no pooler" in note for note in inner.notes)
+    assert later.weights.keys() == expected.weights.keys()
+    for imported in (inner, later):
+        for name, tensor in imported.weights.items():
+            assert torch.equal(tensor, expected.weights[name]), name
+    with pytest.raises(CheckpointError, match="holds no pooler"):
+        load_model(open_folder(tmp_path / "inner.nemo"), Head("classification", 2))
+    load_model(open_folder(tmp_path / "inner.nemo"), Head("span", 2))
+
+
+@pytest.mark.parametrize("head", [Head("classification", 3), Head("regression", 1), Head("span", 2)])
+def test_megatron_loads_under_every_head(head: Head) -> None:
+    folder = open_folder(GOLDEN / "megatron_v3.pt")
+    model = load_model(folder, head, Dropout(0.3, 0.2, 0.05))
+    initialise_head(model, 7)
+    assert model.config.hidden_dropout_prob == 0.3
+    assert model.config.attention_probs_dropout_prob == 0.2
+    if head.kind != "span":
+        assert model.dropout.p == 0.05
+    with torch.inference_mode():
+        assert torch.isfinite(model(**INPUTS)[0]).all()
+
+
+@pytest.mark.parametrize("layout", ["release/mp_rank_00", "mp_rank_00", "zip"])
+def test_megatrons_folders_and_zips_are_found(tmp_path: Path, layout: str) -> None:
+    here = tmp_path / "model"
+    if layout == "zip":
+        here.mkdir()
+        with zipfile.ZipFile(here / "megatron.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(GOLDEN / "megatron_v1.pt", "release/mp_rank_00/model_optim_rng.pt")
+        path = here / "megatron.zip"
+    else:
+        (here / layout).mkdir(parents=True)
+        shutil.copy(GOLDEN / "megatron_v1.pt", here / layout / "model_optim_rng.pt")
+        path = here
+    shutil.copy(GOLDEN / "vocab.txt", here)
+    assert open_folder(path).content == open_folder(GOLDEN / "megatron_v1.pt").content
+    if layout != "zip":
+        shutil.copytree(here / layout, (here / layout).with_name("mp_rank_01"))
+        with pytest.raises(CheckpointError, match="split over 2 files"):
+            open_folder(path)
+
+
+def _megatron(path: Path, **changes: Any) -> Path:
+    tree = torch.load(GOLDEN / "megatron_v2.pt", weights_only=False)
+    torch.save({**tree, **changes}, path)
+    shutil.copy(GOLDEN / "vocab.txt", path.parent)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"checkpoint_version": 7}, "checkpoint version 7"),
+        ({"checkpoint_version": "2"}, "checkpoint version '2'"),
+        ({"args": Namespace(num_attention_heads=3)}, "8 hidden units and 3 attention heads"),
+        ({"args": None}, "8 hidden units and no attention heads were given; put a config.json"),
+        ({"args": Namespace(num_attention_heads=2, openai_gelu=True)}, "openai_gelu = True"),
+        ({"model": {}}, "no matrix"),
+        ({"model": [1]}, "holds a list"),
+    ],
+)
+def test_what_megatron_bert_cannot_be_is_refused(
+    tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(CheckpointError, match=expected):
+        open_folder(_megatron(tmp_path / "a.pt", **changes))
+
+
+def test_a_configuration_beside_says_what_the_file_does_not(tmp_path: Path) -> None:
+    path = _megatron(tmp_path / "a.pt", args=None)
+    (tmp_path / "config.json").write_text('{"num_attention_heads": 2, "layer_norm_eps": 1e-5}')
+    folder = open_folder(path)
+    assert folder.config["num_attention_heads"] == 2
+    assert folder.config["layer_norm_eps"] == 1e-5
+    (tmp_path / "config.json").write_text('{"num_attention_heads": 4}')
+    assert open_folder(path).config["num_attention_heads"] == 4
+
+
+def _dle(path: Path, **extra: torch.Tensor) -> Path:
+    """Weights named, padded and wrapped as DeepLearningExamples does it."""
+    weights = {n: torch.from_numpy(v) for n, v in weights_of("bert").items()}
+    words = weights["embeddings.word_embeddings.weight"]
+    padding = -len(words) % 8 or 8
+    weights["embeddings.word_embeddings.weight"] = torch.cat([words, torch.zeros(padding, words.shape[1])])
+    renamed = {
+        "bert." + re.sub(r"(intermediate|pooler)\.dense\.", r"\1.dense_act.", name): tensor
+        for name, tensor in weights.items()
+    }
+    path.parent.mkdir(exist_ok=True, parents=True)
+    torch.save({"model": {**renamed, **extra}, "optimizer": {"state": {}}, "epoch": 1}, path)
+    write_vocabulary(path.parent)
+    (path.parent / "bert_config.json").write_text(
+        json.dumps({"num_attention_heads": 2, "vocab_size": len(VOCABULARY)})
+    )
+    return path
+
+
+def test_deeplearningexamples_is_bert_with_a_padded_vocabulary(tmp_path: Path) -> None:
+    decoder = {
+        "cls.predictions.transform.dense_act.weight": torch.ones(3),
+        "qa_outputs.weight": torch.ones(2, 32),
+    }
+    folder = open_folder(_dle(tmp_path / "dle" / "ckpt.pt", **decoder))
+    plain = load_model(open_folder(make_checkpoint(tmp_path / "plain")), Head("classification", 2))
+    model = load_model(folder, Head("classification", 2))
+    assert folder.config["vocab_size"] % 8 == 0
+    assert any(note.startswith("The vocabulary is padded from") for note in folder.notes)
+    ids = torch.randint(5, len(VOCABULARY), (3, 12), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(model.base_model(ids).pooler_output, plain.base_model(ids).pooler_output)
+
+
+def test_a_weight_without_a_place_is_refused(tmp_path: Path) -> None:
+    folder = open_folder(
+        _dle(tmp_path / "dle" / "ckpt.pt", **{"bert.encoder.layer.0.adapter.weight": torch.ones(3)})
+    )
+    with pytest.raises(CheckpointError, match=r"no place for, such as encoder\.layer\.0\.adapter"):
+        load_model(folder, Head("classification", 2))
+
+
+def test_a_file_without_a_vocabulary_says_where_to_put_it(tmp_path: Path) -> None:
+    path = _dle(tmp_path / "ckpt.pt")
+    (tmp_path / "vocab.txt").unlink()
+    with pytest.raises(CheckpointError, match=r"put its vocab\.txt beside it"):
+        open_folder(path)
+
+
+def test_a_foreign_file_is_a_path_of_a_suite_and_an_entry_below_checkpoints(tmp_path: Path) -> None:
+    entry = local_checkpoint(str(GOLDEN / "megatron_v1.pt"), None, None, 3, None)
+    assert entry.architecture.model_type == "megatron-bert"
+    assert entry.architecture.layers == 2
+    assert find_local(entry) == GOLDEN / "megatron_v1.pt"
+    below = tmp_path / "nvidia" / "nemo" / "bertbaseuncased"
+    below.mkdir(parents=True)
+    shutil.copy(GOLDEN / "bertlm.nemo", below / "bertbaseuncased.nemo")
+    assert find_local(find("bertbaseuncased"), tmp_path) == below
+    assert open_folder(below).content == open_folder(GOLDEN / "bertlm.nemo").content
+
+
+def test_a_folder_of_hugging_face_is_never_taken_for_another_format(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "a")
+    (folder / "optimizer.pt").write_bytes(b"rubbish")
+    (folder / "other.nemo").write_bytes(b"rubbish")
+    assert find_foreign(folder) is None
+    assert open_folder(folder).notes == ()
