@@ -1,9 +1,9 @@
 """multibench: error bars for BERT-like models.
 
 Fine-tunes families of checkpoints, keeps every prediction of every run, and turns the predictions
-into statements with honest uncertainty. The verbs of the command line are functions here:
-``demo``, ``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``score`` and
-``export``; ``Results`` reads stored runs.
+into statements with honest uncertainty. The verbs of the command line are functions here: ``init``, ``demo``,
+``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``score`` and ``export``; ``Results``
+reads stored runs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from multibench.api import compare, demo, export, plan, power, run, score, scores, status, variance
+    from multibench.api import compare, demo, export, init, plan, power, run, score, scores, status, variance
     from multibench.results import Results
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "compare",
     "demo",
     "export",
+    "init",
     "plan",
     "power",
     "run",
@@ -40,3 +41,8 @@ def __getattr__(name: str) -> Any:
 
         return getattr(api, name)
     raise AttributeError(f"module 'multibench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What can be imported, loaded already or not."""
+    return [*globals(), *__all__]

@@ -13,7 +13,7 @@ from multibench.planning import Plan, make_plan
 from multibench.results import Results, RunStore
 from multibench.results.frame import find_stores
 from multibench.results.store import writing
-from multibench.suite import Suite, find_suite, load_suite
+from multibench.suite import Suite, find_suite, load_suite, starter_suite, write_starter_suite
 from multibench.tasks import DataSources
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = [
     "compare",
     "demo",
     "export",
+    "init",
     "plan",
     "power",
     "run",
@@ -51,6 +52,16 @@ def __getattr__(name: str) -> Any:
 
 def _sources(suite: Suite, data: Path | None) -> DataSources:
     return DataSources(data, suite.different_data_accepted)
+
+
+def init(family: str, out: Path | None = None) -> str:
+    """A commented suite file to start from, with the checkpoints of ``family``; written to the new file ``out``, too.
+
+    Raises ``UnknownNameError`` for an unknown family, and ``StorageError`` if ``out`` exists or cannot be written.
+    """
+    if out is not None:
+        write_starter_suite(family, out)
+    return starter_suite(family)
 
 
 def plan(

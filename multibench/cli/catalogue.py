@@ -61,12 +61,12 @@ def init(
     ] = None,
 ) -> None:
     """A commented suite file to start from."""
-    from multibench.suite import starter_suite, write_starter_suite
+    from multibench import api
 
+    text = api.init(family, out)
     if out is None:
-        typer.echo(starter_suite(family), nl=False)
+        typer.echo(text, nl=False)
     else:
-        write_starter_suite(family, out)
         typer.echo(f"{out} is written; `multibench plan {out}` says what it would run.", err=True)
 
 

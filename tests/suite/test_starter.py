@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import multibench as package
 from multibench.checkpoints import FAMILIES, select
 from multibench.recipes import RECIPES
 from multibench.suite import load_suite, starter_suite
@@ -50,7 +51,7 @@ def test_init_prints_a_suite_or_writes_a_new_file(tmp_path: Path) -> None:
     assert (printed.code, printed.out) == (0, starter_suite("multiberts"))
     path = tmp_path / "mine.yaml"
     assert multibench("init", "multiberts", "--out", path).code == 0
-    assert path.read_text("utf-8") == printed.out
+    assert path.read_text("utf-8") == printed.out == package.init("multiberts")
     assert "mine.yaml exists already" in multibench("init", "wwm", "--out", path).refusal()
     assert path.read_text("utf-8") == printed.out
     assert "cannot be written" in multibench("init", "wwm", "--out", tmp_path / "no" / "mine.yaml").refusal()
