@@ -11,14 +11,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from multibench.checkpoints.files import open_files
 from multibench.errors import CheckpointError
 
 __all__ = ["MODEL_TYPES", "ModelConfig", "normalised_config", "read_config"]
 
 ModelConfig = dict[str, Any]
-
-_FILES = ("config.json", "bert_config.json")
 
 # Defaults of BertConfig, DistilBertConfig and MegatronBertConfig in transformers 5.
 _DEFAULTS: dict[str, ModelConfig] = {
@@ -74,21 +71,17 @@ MODEL_TYPES = tuple(_DEFAULTS)
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """The normalised configuration of the checkpoint in ``folder``, or zip archive, with ``model_type``.
+    """The normalised configuration of the checkpoint in ``folder``, with ``model_type``.
 
     Keys that transformers knows under two names are brought to one; keys that change no
     computation are dropped. Raises ``CheckpointError`` for a missing or malformed file and for an
     architecture that is not supported.
     """
-    files = open_files(folder)
-    name = next((name for name in _FILES if files.has(name)), None)
-    if name is None:
-        raise CheckpointError(
-            f"{folder} holds no config.json, nor Google's bert_config.json, so it is no checkpoint folder."
-        )
-    path = folder / name
+    path = folder / "config.json"
     try:
-        raw = json.loads(files.read(name).decode("utf-8"))
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder} holds no config.json, so it is no checkpoint folder.") from None
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}.") from error
     if not isinstance(raw, dict):

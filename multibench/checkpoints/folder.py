@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from multibench.checkpoints.config import ModelConfig, normalised_config, read_c
 from multibench.checkpoints.foreign import find_foreign
 from multibench.checkpoints.vocabulary import Vocabulary, read_vocabulary
 from multibench.checkpoints.weights import (
+    canonical_name,
     canonical_tensors,
     read_weights,
     tensors_digest,
@@ -48,7 +49,7 @@ class CheckpointFolder:
         suite does not read every weight file each time.
         """
         decisive = {key: value for key, value in self.config.items() if key != "id2label"}
-        parts = [self._weights(), json.dumps(decisive, sort_keys=True), self.vocabulary.digest]
+        parts = [self.weights_sha256(), json.dumps(decisive, sort_keys=True), self.vocabulary.digest]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def class_order(self, labels: Sequence[str]) -> list[int]:
@@ -65,18 +66,27 @@ class CheckpointFolder:
             )
         return [names[label] for label in labels]
 
-    def _weights(self) -> str:
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights alone, whatever format holds them; see ``weights_digest``."""
         foreign = find_foreign(self.path)
         if foreign is None:
             return remembered_digest("weights 2", weight_files(self.path), lambda: weights_digest(self.path))
-        return remembered_digest("foreign 1", foreign.files(), lambda: tensors_digest(self.weights()))
+        return remembered_digest("foreign 1", foreign.files(), lambda: tensors_digest(self.tensors()))
 
     def weights(self) -> dict[str, torch.Tensor]:
         """All tensors under canonical names, on the CPU, as stored. Raises ``CheckpointError`` if they are damaged."""
+        return dict(self.tensors())
+
+    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """What ``weights`` gives, one by one where the format allows it, so that few are held at once."""
         foreign = find_foreign(self.path)
         if foreign is None:
-            return read_weights(self.path)
-        return canonical_tensors(foreign.read().weights, self.path)
+            yield from read_weights(self.path).items()
+        elif foreign.format.tensors is None:
+            yield from canonical_tensors(foreign.read().weights, self.path).items()
+        else:
+            for name, tensor in foreign.format.tensors(self.path):
+                yield canonical_name(name) or name, tensor
 
 
 def open_folder(path: Path, cased: bool | None = None) -> CheckpointFolder:

@@ -6,17 +6,26 @@ weights of Hugging Face is never taken for anything else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multibench.checkpoints.hub import has_weights
 from multibench.checkpoints.imported import Imported
 from multibench.checkpoints.nemo import find_nemo, read_nemo
 from multibench.checkpoints.pytorch import find_pytorch, read_pytorch
+from multibench.checkpoints.tensorflow import (
+    describe_tensorflow,
+    find_tensorflow,
+    import_tensorflow,
+    read_parameters,
+)
 from multibench.checkpoints.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["FORMATS", "ForeignFile", "Format", "find_foreign"]
 
@@ -32,10 +41,21 @@ class Format:
     """The file or folder of this format that a path is or holds; None if there is none."""
     read: Callable[[Path, bool | None], Imported]
     """What it holds; the second argument says whether the catalogue knows it as cased."""
+    describe: Callable[[Path, bool | None], Description] | None = None
+    """What ``read`` gives but the weights, where that takes less than reading all."""
+    tensors: Callable[[Path], Iterator[tuple[str, torch.Tensor]]] | None = None
+    """The weights that ``read`` gives, one by one, where the format allows it; no two are one by canonical name."""
 
 
 FORMATS = (
     Format(".nemo", find_nemo, read_nemo),
+    Format(
+        "TensorFlow",
+        find_tensorflow,
+        import_tensorflow,
+        describe=describe_tensorflow,
+        tensors=read_parameters,
+    ),
     Format("PyTorch file of NVIDIA", find_pytorch, read_pytorch),
 )
 
@@ -59,7 +79,10 @@ class ForeignFile:
         return self.format.read(self.path, cased)
 
     def description(self, cased: bool | None) -> Description:
-        """Configuration, vocabulary and notes. Remembered while the files stay as they are: they take reading all."""
+        """Configuration, vocabulary and notes.
+
+        Remembered while the files stay as they are: most formats have to be read whole for them.
+        """
         beside = self.path if self.path.is_dir() else self.path.parent
         texts = [
             beside / name
@@ -74,7 +97,8 @@ class ForeignFile:
 
 @lru_cache(maxsize=64)
 def _described(file: ForeignFile, cased: bool | None, _: object) -> Any:
-    return file.read(cased)[1:]
+    describe = file.format.describe
+    return file.read(cased)[1:] if describe is None else describe(file.path, cased)
 
 
 def find_foreign(path: Path) -> ForeignFile | None:

@@ -111,43 +111,42 @@ def load_model(
     wanted = {
         name: tensor for name, tensor in model.state_dict().items() if not name.endswith("position_ids")
     }
-    stored = folder.weights()
-    found: dict[str, torch.Tensor] = {}
-    for name, tensor in wanted.items():
-        is_head = not name.startswith(prefix)
-        if is_head and not own_head:
-            continue
-        source = stored.get(name.removeprefix(prefix))
-        if source is None:
-            raise CheckpointError(
-                _missing(folder, [n for n in wanted if n.startswith(prefix) or own_head], stored, prefix)
-            )
-        if source.shape != tensor.shape:
-            raise CheckpointError(
-                f"{folder.path}: {name.removeprefix(prefix)} has the shape {tuple(source.shape)}; config.json "
-                f"asks for {tuple(tensor.shape)}. Weights and configuration belong to different models."
-            )
-        if not source.is_floating_point():
-            raise CheckpointError(
-                f"{folder.path}: {name.removeprefix(prefix)} holds {source.dtype}, not numbers."
-            )
-        if not torch.isfinite(source).all():
-            raise CheckpointError(f"{folder.path}: {name.removeprefix(prefix)} holds NaN or infinity.")
-        found[name] = source.to(torch.float32)
+    places = {n.removeprefix(prefix): t for n, t in wanted.items() if own_head or n.startswith(prefix)}
+    stored = set()
+    for name, source in folder.tensors():
+        stored.add(name)
+        if name in places:
+            _check(folder, name, source, places[name])
+            places[name].copy_(source)
+    if not places.keys() <= stored:
+        raise CheckpointError(_missing(folder, sorted(places.keys() - stored)))
     known = {name.removeprefix(prefix) for name in wanted}
     # A task model without pooler (spans) leaves the checkpoint's pooler unused, as intended.
-    left_over = sorted(n for n in stored if n not in known and not n.startswith((*_OTHER_HEADS, "pooler.")))
+    left_over = sorted(n for n in stored - known if not n.startswith((*_OTHER_HEADS, "pooler.")))
     if left_over:
         raise CheckpointError(
             f"{folder.path} holds {len(left_over)} weights that a {folder.config['model_type']} model of "
             f"its config.json has no place for, such as {left_over[0]}."
         )
-    model.load_state_dict(found, strict=False)
     return model.eval()
 
 
-def _missing(folder: CheckpointFolder, wanted: list[str], stored: dict[str, Any], prefix: str) -> str:
-    missing = sorted(n.removeprefix(prefix) for n in wanted if n.removeprefix(prefix) not in stored)
+def _check(folder: CheckpointFolder, name: str, source: torch.Tensor, place: torch.Tensor) -> None:
+    import torch
+
+    if source.shape != place.shape:
+        raise CheckpointError(
+            f"{folder.path}: {name} has the shape {tuple(source.shape)}; config.json asks for {tuple(place.shape)}. "
+            "Weights and configuration belong to different models."
+        )
+    if not source.is_floating_point():
+        raise CheckpointError(f"{folder.path}: {name} holds {source.dtype}, not numbers.")
+    # The extremes are NaN or infinite if any value is; finding them takes no second copy.
+    if source.numel() and not all(torch.isfinite(extreme) for extreme in source.aminmax()):
+        raise CheckpointError(f"{folder.path}: {name} holds NaN or infinity.")
+
+
+def _missing(folder: CheckpointFolder, missing: list[str]) -> str:
     if all(name.startswith("pooler.") for name in missing):
         return (
             f"{folder.path} holds no pooler (exports of masked language models lack it). A random one would be a "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,10 +158,10 @@ _DTYPES = {
 }
 
 
-def _entries(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, str, list[int], bytes]]:
+def _entries(tensors: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, str, list[int], bytes]]:
     import torch
 
-    for name, tensor in tensors.items():
+    for name, tensor in tensors:
         raw = tensor.contiguous().view(torch.uint8) if tensor.dim() else tensor.reshape(1).view(torch.uint8)
         yield (
             name,
@@ -179,10 +179,10 @@ def weights_digest(folder: Path) -> str:
     files = weight_files(folder)
     if files[0].suffix == ".safetensors":
         return _digest(entry for path in files for entry in _safetensors_entries(path))
-    return tensors_digest(read_weights(folder))
+    return tensors_digest(read_weights(folder).items())
 
 
-def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
+def tensors_digest(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
     """The digest that ``weights_digest`` gives for files that hold ``tensors``."""
     return _digest(_entries(tensors))
 

@@ -5,21 +5,23 @@ BERT, and ``convert`` brings them together. Nothing is ever unpacked to disk, an
 to its checksum.
 """
 
-from multibench.checkpoints.tensorflow.bundle import TensorEntry, find_index, open_bundle, read_index
+from multibench.checkpoints.tensorflow.bundle import TensorEntry, find_tensorflow, open_bundle, read_index
 from multibench.checkpoints.tensorflow.convert import (
+    describe_tensorflow,
+    import_tensorflow,
     read_parameters,
     read_tensorflow,
-    to_torch,
     write_tensorflow,
 )
 
 __all__ = [
     "TensorEntry",
-    "find_index",
+    "describe_tensorflow",
+    "find_tensorflow",
+    "import_tensorflow",
     "open_bundle",
     "read_index",
     "read_parameters",
     "read_tensorflow",
-    "to_torch",
     "write_tensorflow",
 ]

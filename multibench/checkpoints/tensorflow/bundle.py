@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from multibench.checkpoints.files import Files, open_files
+from multibench.checkpoints.tensorflow.files import Files, holds_index, is_archive, open_files
 from multibench.checkpoints.tensorflow.table import (
     crc32c,
     extend_crc32c,
@@ -33,7 +33,7 @@ from multibench.checkpoints.tensorflow.table import (
 )
 from multibench.errors import CheckpointError
 
-__all__ = ["DTYPES", "Bundle", "TensorEntry", "find_index", "open_bundle", "read_index", "write_bundle"]
+__all__ = ["DTYPES", "Bundle", "TensorEntry", "find_tensorflow", "open_bundle", "read_index", "write_bundle"]
 
 # TensorFlow's number of a type -> its name, and the type that numpy holds it in (bfloat16 as bits).
 _TYPES: dict[int, tuple[str, str]] = {
@@ -238,14 +238,31 @@ def _parse(content: bytes) -> tuple[int, dict[str, TensorEntry]]:
     return shards, entries
 
 
-def find_index(files: Files) -> str | None:
-    """The prefix of the checkpoint among ``files``; None if there is none.
+def find_tensorflow(path: Path) -> Path | None:
+    """The folder or zip archive with a TensorFlow checkpoint that ``path`` is, holds or lies in; None if there is none.
 
-    Of several it is the one that the file ``checkpoint`` names as the latest. Raises ``CheckpointError`` without that.
+    Names alone decide. Raises ``CheckpointError`` for a folder with several such archives.
     """
+    if path.is_file():
+        if path.suffix == ".index":
+            return path.parent
+        return path if is_archive(path) and holds_index(path) else None
+    if not path.is_dir():
+        return None
+    inside = sorted(path.glob("*"))
+    if any(entry.suffix == ".index" and entry.is_file() for entry in inside):
+        return path
+    archives = [entry for entry in inside if is_archive(entry) and holds_index(entry)]
+    if len(archives) > 1:
+        raise CheckpointError(f"{path} holds {len(archives)} archives of checkpoints; name the one to use.")
+    return archives[0] if archives else None
+
+
+def _prefix(files: Files) -> str:
+    """Of several checkpoints it is the one that the file ``checkpoint`` names as the latest."""
     found = [name.removesuffix(".index") for name in files.names() if name.endswith(".index")]
-    if len(found) < 2:
-        return found[0] if found else None
+    if len(found) == 1:
+        return found[0]
     if files.has("checkpoint"):
         state = files.read("checkpoint").decode("utf-8", "replace")
         latest = re.search(r'^model_checkpoint_path: "([^"\n]*)"', state, re.MULTILINE)
@@ -263,13 +280,11 @@ def _locate(path: Path) -> tuple[Files, str]:
         return open_files(path.parent), path.name.removesuffix(".index")
     if path.with_name(f"{path.name}.index").is_file():
         return open_files(path.parent), path.name
-    if not path.exists():
-        raise CheckpointError(f"There is no TensorFlow checkpoint {path}.")
-    files = open_files(path)
-    prefix = find_index(files)
-    if prefix is None:
-        raise CheckpointError(f"{path} holds no TensorFlow checkpoint: no file ends with .index.")
-    return files, prefix
+    found = find_tensorflow(path)
+    if found is None:
+        raise CheckpointError(f"There is no TensorFlow checkpoint {path}: no file with the ending .index.")
+    files = open_files(found)
+    return files, _prefix(files)
 
 
 def open_bundle(path: Path) -> Bundle:

@@ -12,20 +12,38 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from multibench.checkpoints.config import ModelConfig, read_config
+from multibench.checkpoints.config import ModelConfig, normalised_config
+from multibench.checkpoints.imported import (
+    Imported,
+    config_beside,
+    left_out,
+    parse_config,
+    vocabulary_beside,
+)
 from multibench.checkpoints.tensorflow.bundle import Bundle, open_bundle, write_bundle
+from multibench.checkpoints.tensorflow.files import Files, is_archive
 from multibench.checkpoints.tensorflow.names import (
     Variable,
     bert_variables,
     head_variables,
     is_training_state,
 )
+from multibench.checkpoints.vocabulary import Vocabulary, make_vocabulary, parse_pieces
+from multibench.checkpoints.weights import canonical_name
 from multibench.errors import CheckpointError, StorageError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["read_parameters", "read_tensorflow", "to_torch", "write_tensorflow"]
+__all__ = [
+    "describe_tensorflow",
+    "import_tensorflow",
+    "read_parameters",
+    "read_tensorflow",
+    "write_tensorflow",
+]
+
+Description = tuple[dict[str, Any], Vocabulary | None, tuple[str, ...]]
 
 _PREFIX = "bert_model.ckpt"
 # What Google's bert_config.json holds, in its order.
@@ -77,27 +95,69 @@ def _some(names: list[str]) -> str:
     return f"{len(names)} tensors such as {shown}" if len(names) > 3 else shown
 
 
-def read_parameters(path: Path) -> Iterator[tuple[str, str, NDArray[Any]]]:
-    """Name, type and value of each parameter of the checkpoint at ``path``, one by one, without torch.
+def read_parameters(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and value of each parameter of the checkpoint at ``path``, one by one in the order of the files.
 
-    Names and shapes, (outputs, inputs) for a dense layer, are those of ``BertForPreTraining``. The type is
-    TensorFlow's; numpy holds ``bfloat16`` as 16 bits. Raises ``CheckpointError`` before the first for an index that
-    does not fit its configuration, and while reading for bytes that fail their checksum.
+    Names and shapes, (outputs, inputs) for a dense layer, are those of ``BertForPreTraining``. Raises
+    ``CheckpointError`` before the first for an index that does not fit its configuration, and while reading for
+    bytes that fail their checksum.
     """
+    import torch
+
     bundle = open_bundle(path)
-    variables = {v.name: v for v in _accounted(bundle, read_config(bundle.files.path))}
+    variables = {v.name: v for v in _accounted(bundle, normalised_config(_config(bundle), bundle.index))}
     for name, array in bundle.read(variables):
         variable = variables[name]
         value = np.ascontiguousarray(array.T) if variable.transposed else array
-        yield variable.parameter, bundle.entries[name].dtype, value
+        if bundle.entries[name].dtype == "bfloat16":
+            yield variable.parameter, torch.from_numpy(value.view(np.int16)).view(torch.bfloat16)
+        else:
+            yield variable.parameter, torch.from_numpy(value)
 
 
-def to_torch(dtype: str, array: NDArray[Any]) -> torch.Tensor:
-    """The tensor that ``array`` holds, sharing its memory; ``dtype`` says where 16 bits stand for ``bfloat16``."""
-    import torch
+def describe_tensorflow(path: Path, cased: bool | None = None) -> Description:
+    """Configuration, vocabulary (None if there is none) and notes of the checkpoint at ``path``, weights unread.
 
-    tensor = torch.from_numpy(array.view(np.int16) if dtype == "bfloat16" else array)
-    return tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor
+    ``bert_config.json`` and ``vocab.txt`` may lie beside a zip archive. Without a ``tokenizer_config.json``, which
+    Google never writes, and without ``cased``, what the catalogue says, a vocabulary with capitals is taken for
+    a cased one. Raises ``CheckpointError`` as ``read_tensorflow`` does.
+    """
+    bundle = open_bundle(path)
+    config = _config(bundle)
+    _accounted(bundle, normalised_config(config, bundle.index))
+    bundle.check_data()
+    state = [name for name in bundle.entries if is_training_state(name, bundle.entries)]
+    notes = left_out(state[:1], f"it and {len(state) - 1} more serve the optimizer") if state else []
+    return config, _vocabulary(bundle.files, cased), tuple(notes)
+
+
+def _config(bundle: Bundle) -> dict[str, Any]:
+    files = bundle.files
+    for name in ("bert_config.json", "config.json"):
+        if files.has(name):
+            return parse_config(files.read(name), str(files.path / name))
+    found = config_beside(files.path.parent) if is_archive(files.path) else {}
+    if not found:
+        raise CheckpointError(f"{files.path} holds no bert_config.json; put the checkpoint's own there.")
+    return found
+
+
+def _vocabulary(files: Files, cased: bool | None) -> Vocabulary | None:
+    if not files.has("vocab.txt"):
+        return vocabulary_beside(files.path.parent, cased=cased) if is_archive(files.path) else None
+    where = str(files.path / "vocab.txt")
+    pieces = parse_pieces(files.read("vocab.txt"), where)
+    name = "tokenizer_config.json"
+    settings = parse_config(files.read(name), str(files.path / name)) if files.has(name) else {}
+    if cased is None and settings.get("do_lower_case") is None:
+        capitals = sum(not piece.startswith("[") and piece != piece.lower() for piece in pieces)
+        cased = capitals * 100 > len(pieces)
+    return make_vocabulary(pieces, where, cased, settings)
+
+
+def import_tensorflow(path: Path, cased: bool | None = None) -> Imported:
+    """The checkpoint at ``path`` with its vocabulary, as the other formats are read; see ``describe_tensorflow``."""
+    return Imported(dict(read_parameters(path)), *describe_tensorflow(path, cased))
 
 
 def read_tensorflow(path: Path) -> tuple[dict[str, torch.Tensor], ModelConfig]:
@@ -109,8 +169,8 @@ def read_tensorflow(path: Path) -> tuple[dict[str, torch.Tensor], ModelConfig]:
     ``CheckpointError`` for files that are missing or damaged and for tensors that are missing, unknown or of
     another shape than the configuration says.
     """
-    weights = {name: to_torch(dtype, array) for name, dtype, array in read_parameters(path)}
-    return weights, read_config(open_bundle(path).files.path)
+    bundle = open_bundle(path)
+    return dict(read_parameters(path)), normalised_config(_config(bundle), bundle.index)
 
 
 def write_tensorflow(
@@ -160,8 +220,6 @@ def _sorted_out(
 ) -> dict[str, tuple[Variable, torch.Tensor]]:
     """Each variable's name with its parameter's value; see ``write_tensorflow``."""
     import torch
-
-    from multibench.checkpoints.weights import canonical_name
 
     encoder = bert_variables(config)
     known = {canonical_name(v.parameter): v for v in (encoder | head_variables(config)).values()}

@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 
 from multibench.errors import CheckpointError
 
-__all__ = ["Files", "is_checkpoint_place", "open_files"]
+__all__ = ["Files", "holds_index", "is_archive", "open_files"]
 
 _MIB = 1 << 20
 # Configurations, vocabularies and tokenizers are far smaller; so is the table of contents of a zip archive.
@@ -120,10 +120,10 @@ class _Archive(Files):
                 i for i in archive.infolist() if not i.is_dir() and not i.filename.startswith("__MACOSX/")
             ]
         paths = [PurePosixPath(info.filename) for info in infos]
-        for info, path in zip(infos, paths, strict=True):
-            self._check(info, path)
         if len(set(paths)) < len(paths):
             raise CheckpointError(f"{self.path} holds two files of one name.")
+        for info, path in zip(infos, paths, strict=True):
+            self._check(info, path)
         folders = sorted({str(path.parent) for path in paths if path.suffix == ".index"})
         if len(folders) != 1:
             what = (
@@ -167,11 +167,20 @@ class _Archive(Files):
             yield cast(BinaryIO, file)
 
 
-def is_checkpoint_place(path: Path) -> bool:
-    """Whether ``path`` is a folder or a zip archive, what a checkpoint can lie in."""
-    return path.is_dir() or (path.suffix == ".zip" and path.is_file())
+def is_archive(path: Path) -> bool:
+    """Whether ``path`` is a zip archive, as far as its name tells."""
+    return path.suffix == ".zip" and path.is_file()
+
+
+def holds_index(path: Path) -> bool:
+    """Whether a zip archive holds the index of a TensorFlow checkpoint; False if it cannot be read at all."""
+    try:
+        with _Guarded(path) as file, zipfile.ZipFile(file) as archive:
+            return any(name.endswith(".index") for name in archive.namelist())
+    except _FAILURES:
+        return False
 
 
 def open_files(path: Path) -> Files:
     """The files of the checkpoint at ``path``, a folder or a zip archive of a TensorFlow checkpoint."""
-    return _Archive(path) if path.suffix == ".zip" and path.is_file() else _Folder(path)
+    return _Archive(path) if is_archive(path) else _Folder(path)
