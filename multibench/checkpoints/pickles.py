@@ -68,10 +68,16 @@ def load_pickle(file: BinaryIO, where: str) -> Any:
 
 
 def _why(error: Exception) -> str:
-    # Torch's own sentence advises to switch the protection off.
+    # Torch's own sentences advise to switch the protection off.
     asked = re.search(r"GLOBAL (\S+)", str(error))
     if asked:
-        return f"it asks for {asked[1].rstrip('.')}, which is code and no weights; it was not run"
+        return (
+            f"it asks for {ascii(asked[1].rstrip('.'))[1:-1]}, which is code and no weights; it was not run"
+        )
+    if "weights_only" in str(error):
+        detail = re.search(r"WeightsUnpickler error: ([^\n]+)", str(error))
+        why = f" ({detail[1].strip('. ')})" if detail else ""
+        return f"it is damaged, or holds more than weights{why}"
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 

@@ -120,11 +120,9 @@ def _repacked(path: Path, out: Path, changes: dict[str, bytes | None], mode: Any
     import io
 
     with tarfile.open(path) as archive:
-        members = {
-            m.name.removeprefix("./"): archive.extractfile(m).read()
-            for m in archive.getmembers()
-            if m.isfile()
-        }
+        files = [m for m in archive.getmembers() if m.isfile()]
+        read: Any = archive.extractfile
+        members = {m.name.removeprefix("./"): read(m).read() for m in files}
     with tarfile.open(out, mode) as archive:
         for name, data in {**members, **changes}.items():
             if data is not None:
