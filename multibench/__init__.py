@@ -2,8 +2,8 @@
 
 Fine-tunes families of checkpoints, keeps every prediction of every run, and turns the predictions
 into statements with honest uncertainty. The verbs of the command line are functions here: ``init``, ``demo``,
-``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``score`` and ``export``; ``Results``
-reads stored runs.
+``fetch``, ``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``score`` and ``export``;
+``Results`` reads stored runs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from multibench.api import compare, demo, export, init, plan, power, run, score, scores, status, variance
+    from multibench.api import (
+        compare,
+        demo,
+        export,
+        fetch,
+        init,
+        plan,
+        power,
+        run,
+        score,
+        scores,
+        status,
+        variance,
+    )
     from multibench.results import Results
 
 __all__ = [
@@ -19,6 +32,7 @@ __all__ = [
     "compare",
     "demo",
     "export",
+    "fetch",
     "init",
     "plan",
     "power",

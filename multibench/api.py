@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from multibench import network
-from multibench.errors import ResultsError
+from multibench.checkpoints import find
+from multibench.errors import ResultsError, UnavailableError
 from multibench.planning import Plan, make_plan
 from multibench.results import Results, RunStore
 from multibench.results.frame import find_stores
 from multibench.results.store import writing
-from multibench.suite import Suite, find_suite, load_suite, starter_suite, write_starter_suite
+from multibench.suite import Suite, find_suite, is_suite, load_suite, starter_suite, write_starter_suite
 from multibench.tasks import DataSources
 
 if TYPE_CHECKING:
+    from multibench.checkpoints.verify import verify_checkpoints
     from multibench.execution.local import SuiteOutcome
+    from multibench.planning.fetch import Fetched
     from multibench.reports import compare, power, scores, variance
     from multibench.scoring import score
 
@@ -25,6 +28,7 @@ __all__ = [
     "compare",
     "demo",
     "export",
+    "fetch",
     "init",
     "plan",
     "power",
@@ -33,6 +37,7 @@ __all__ = [
     "scores",
     "status",
     "variance",
+    "verify_checkpoints",
     "verify_results",
 ]
 
@@ -47,6 +52,10 @@ def __getattr__(name: str) -> Any:
         from multibench.scoring import score
 
         return score
+    if name == "verify_checkpoints":
+        from multibench.checkpoints.verify import verify_checkpoints
+
+        return verify_checkpoints
     raise AttributeError(f"module 'multibench.api' has no attribute {name!r}")
 
 
@@ -76,6 +85,40 @@ def plan(
     loaded = load_suite(suite, overrides)
     with network.staying_offline():
         return make_plan(loaded, RunStore(results / loaded.name), _sources(loaded, data), checkpoints)
+
+
+def fetch(
+    what: Path | str,
+    out: Path,
+    data: Path | None = None,
+    checkpoints: Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    source: str | None = None,
+    offline: bool = False,
+    quiet: bool = False,
+) -> Fetched:
+    """Bring weights and data of a suite, or one checkpoint, into ``out``: ``run`` then needs nothing else.
+
+    ``data`` and ``checkpoints`` are folders that hold some of it already. ``source`` names the kind of source
+    to take a checkpoint from. Raises ``UnavailableError`` if something could not be had, after all the rest was
+    brought, and ``StorageError`` if there is no room.
+    """
+    from multibench.execution.progress import make_progress
+    from multibench.planning.fetch import fetch_checkpoints, fetch_suite
+
+    if offline:
+        network.go_offline()
+    network.look_for_hub()
+    name, say = str(what), make_progress(quiet).say
+    if is_suite(name):
+        loaded = load_suite(find_suite(name), overrides)
+        fetched = fetch_suite(loaded, out, _sources(loaded, data), checkpoints, say)
+    else:
+        fetched = fetch_checkpoints([find(name)], out, checkpoints, say, source)
+    if fetched.missing:
+        raise UnavailableError(fetched.sentence())
+    return fetched
 
 
 def run(

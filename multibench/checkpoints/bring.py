@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from multibench.checkpoints.checkpoint import Checkpoint
-from multibench.checkpoints.hub import DESCRIPTION, require_room, weight_names
+from multibench.checkpoints.hub import DESCRIPTION, has_weights, require_room, weight_names
 from multibench.checkpoints.locate import fetch_from_hub, find_below, find_local
 from multibench.checkpoints.urls import address_of, download_url
 from multibench.errors import CheckpointError, StorageError, UnavailableError
@@ -45,7 +45,13 @@ def bring(checkpoint: Checkpoint, out: Path, root: Path | None = None) -> Path |
             f"The folder {checkpoint.id} lies outside of {out} wherever that is; name it in the suite by a path "
             "below the folder of checkpoints."
         )
-    return find_below(checkpoint, out) or _locked(checkpoint, out, lambda: _bring(checkpoint, out, root))
+    found = find_below(checkpoint, out)
+    if found is not None:
+        return found
+    archives = [source.kind for source in checkpoint.sources if address_of(source) is not None]
+    if archives and not any(source.kind == "hub" and source.weights for source in checkpoint.sources):
+        return bring_archive(checkpoint, out, archives[0]).parent
+    return _locked(checkpoint, out, lambda: _bring(checkpoint, out, root))
 
 
 def bring_archive(checkpoint: Checkpoint, out: Path, kind: str) -> Path:
@@ -138,9 +144,14 @@ def _flat(checkpoint: Checkpoint) -> str:
     return checkpoint.id.replace("/", "--")
 
 
-def _files(folder: Path) -> list[Path]:
-    names = {path.name for path in folder.iterdir()}
-    return [folder / name for name in (*DESCRIPTION, *weight_names(names)) if name in names]
+def _files(place: Path) -> list[Path]:
+    """What makes up the checkpoint: configuration, vocabulary and weights; of a foreign format, all files."""
+    if place.is_file():
+        return [place]
+    names = sorted(path.name for path in place.iterdir() if path.is_file() and path.name != RECORD)
+    if not has_weights(place):
+        return [place / name for name in names]
+    return [place / name for name in (*DESCRIPTION, *weight_names(names)) if name in names]
 
 
 def _copy(path: Path, target: Path) -> None:

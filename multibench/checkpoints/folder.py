@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckpointFolder", "open_folder"]
 
+# To a multiple of 128 for each of the devices, at most 8, that a model of this size is split over.
+_MEGATRON_PADDING = 128 * 8
+
 
 @dataclass(frozen=True)
 class CheckpointFolder:
@@ -113,5 +116,11 @@ def open_folder(path: Path, cased: bool | None = None) -> CheckpointFolder:
         raise CheckpointError(
             f"{path}: the vocabulary has {len(vocabulary)} WordPieces, the model {config['vocab_size']} embeddings. "
             "They belong to different models."
+        )
+    padding = config["vocab_size"] - len(vocabulary)
+    if config["model_type"] == "megatron-bert" and padding >= _MEGATRON_PADDING:
+        raise CheckpointError(
+            f"{path}: the vocabulary has {len(vocabulary)} WordPieces, the model {config['vocab_size']} embeddings; "
+            f"Megatron-LM pads by less than {_MEGATRON_PADDING}. The cased and the uncased one may have been swapped."
         )
     return CheckpointFolder(path, config, vocabulary, notes)

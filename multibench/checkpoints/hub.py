@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import ERROR
@@ -26,7 +26,7 @@ from multibench.errors import CheckpointError, StorageError
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
-__all__ = ["cached", "download", "has_weights", "require_room", "weight_names", "why"]
+__all__ = ["cached", "differing", "download", "has_weights", "require_room", "weight_names", "why"]
 
 DESCRIPTION = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
 _WEIGHTS = (
@@ -193,6 +193,12 @@ def _digest(path: Path, digits: int) -> str:
         return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
     return remembered_digest(f"file {digits}", [path], make)
+
+
+def differing(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The names in ``files`` (name -> ``size`` and ``sha256``) that ``folder`` lacks or has with other content."""
+    stated = (_RemoteFile(name, entry["size"], entry["sha256"]) for name, entry in files.items())
+    return [file.name for file in stated if not file.is_at(folder / file.name)]
 
 
 def _is_what_its_name_says(path: Path) -> bool:

@@ -10,6 +10,7 @@ from multibench.checkpoints.architecture import Architecture
 from multibench.checkpoints.checkpoint import Checkpoint, Evidence, Source
 from multibench.checkpoints.config import ModelConfig, normalised_config, read_config
 from multibench.checkpoints.foreign import find_foreign
+from multibench.checkpoints.urls import address_of
 from multibench.errors import CheckpointError, StorageError, UnavailableError
 
 __all__ = ["fetch", "fetch_from_hub", "find_below", "find_local", "local_checkpoint"]
@@ -68,9 +69,12 @@ def fetch_from_hub(
     by_hand = put + ("." if root else " and give --checkpoints DIR.")
     sources = _hub_sources(checkpoint)
     if not sources:
+        known = any(address_of(source) is not None for source in checkpoint.sources)
+        by_address = f"`multibench fetch {checkpoint.id} --out DIR` brings it. Or: " if known else ""
         places = "; ".join(f"{s.kind}: {s.location}" for s in checkpoint.sources) or "nowhere known"
         raise UnavailableError(
-            f"{checkpoint.id} is not on this machine and not on the Hub with its weights ({places}). {by_hand}"
+            f"{checkpoint.id} is not on this machine and not on the Hub with its weights ({places}). "
+            f"{by_address}{by_hand}"
         )
     if not network.hub_is_reachable():
         raise UnavailableError(

@@ -77,6 +77,9 @@ def _open(url: str, start: int = 0) -> Any:
 
 def _continue(url: str, path: Path, headers: Mapping[str, str]) -> Path:
     """Fetch what is missing of the file that ``headers`` describe, and put it at ``path`` once it is whole."""
+    from huggingface_hub.utils.tqdm import tqdm
+
+    bars: Any = tqdm  # the client's, so that what hides its bars hides this one; it has no types
     size = int(headers.get("Content-Length") or 0)
     # The part of another version of the file has another name.
     version = hashlib.sha256(f"{headers.get('ETag')} {size}".encode()).hexdigest()[:12]
@@ -85,8 +88,13 @@ def _continue(url: str, path: Path, headers: Mapping[str, str]) -> Path:
     require_room(path.parent, size - have, path.name)
     if have < size or not size:
         with _open(url, have) as response, part.open("ab" if response.status == 206 else "wb") as file:
-            while piece := response.read(_PIECE):
-                file.write(piece)
+            begun = have if response.status == 206 else 0
+            with bars(
+                total=size, initial=begun, unit="B", unit_scale=True, desc=path.name, disable=None
+            ) as bar:
+                while piece := response.read(_PIECE):
+                    file.write(piece)
+                    bar.update(len(piece))
     if size and part.stat().st_size != size:
         raise HTTPException(f"the connection broke off after {part.stat().st_size:,} of {size:,} bytes")
     _check(part, headers)

@@ -1,4 +1,4 @@
-"""``demo``, ``plan``, ``run``, ``status`` and ``verify``: from a suite to stored runs."""
+"""``demo``, ``plan``, ``run`` and ``status``: from a suite to stored runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from multibench.cli.common import (
     DataOption,
     JsonOption,
     OfflineOption,
-    ResultsArgument,
     ResultsOption,
     SetOption,
     SuiteArgument,
@@ -42,7 +41,6 @@ def add_verbs(app: typer.Typer) -> None:
     app.command()(plan)
     app.command()(run)
     app.command()(status)
-    app.command()(verify)
 
 
 def demo(
@@ -141,22 +139,3 @@ def status(
         print_json(found)
     else:
         typer.echo(status_text(found))
-
-
-def verify(
-    what: Annotated[Literal["results"], typer.Argument(help="What to verify.")],
-    results: ResultsArgument,
-    json: JsonOption = False,
-) -> None:
-    """Check every stored run against its checksums. Exit code 1 if one fails."""
-    from multibench import api
-
-    damaged = api.verify_results(results)
-    if json:
-        print_json(damaged)
-    else:
-        for run_id, reason in damaged["damaged"].items():
-            typer.echo(f"{run_id}: {reason}")
-        typer.echo(f"{damaged['runs']} runs checked, {len(damaged['damaged'])} damaged.")
-    if damaged["damaged"]:
-        raise typer.Exit(1)

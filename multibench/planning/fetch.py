@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from multibench.checkpoints import Checkpoint
-from multibench.checkpoints.bring import bring, expected_bytes
+from multibench.checkpoints.bring import bring, bring_archive, expected_bytes
 from multibench.checkpoints.hub import require_room
 from multibench.checkpoints.locate import find_below
 from multibench.errors import DataError, UnavailableError
@@ -82,9 +82,14 @@ def fetch_checkpoints(
     out: Path,
     root: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
+    source: str | None = None,
 ) -> Fetched:
-    """Bring ``checkpoints`` into ``out``, as ``fetch_suite`` does."""
+    """Bring ``checkpoints`` into ``out``, as ``fetch_suite`` does; from sources of the kind ``source``, if given."""
     fetched = Fetched(out)
+    if source not in (None, "hub"):
+        for checkpoint in checkpoints:
+            fetched.checkpoints[checkpoint.id] = bring_archive(checkpoint, out, source)
+        return fetched
     _require_room_for(checkpoints, out)
     _fetch_all(checkpoints, fetched, root, say)
     return fetched

@@ -2,7 +2,7 @@
 
 from multibench.suite.modules import ModuleChoice
 from multibench.suite.schema import CheckpointSelection, RecipeChoice, Suite, load_suite
-from multibench.suite.shipped import find_suite, shipped_suites
+from multibench.suite.shipped import find_suite, is_suite, shipped_suites
 from multibench.suite.starter import starter_suite, write_starter_suite
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "RecipeChoice",
     "Suite",
     "find_suite",
+    "is_suite",
     "load_suite",
     "shipped_suites",
     "starter_suite",

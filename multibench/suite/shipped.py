@@ -7,7 +7,7 @@ from pathlib import Path
 from multibench.errors import UnknownNameError
 from multibench.registry import near_matches
 
-__all__ = ["find_suite", "shipped_suites"]
+__all__ = ["find_suite", "is_suite", "shipped_suites"]
 
 
 def shipped_suites() -> dict[str, Path]:
@@ -17,14 +17,20 @@ def shipped_suites() -> dict[str, Path]:
     return {} if folder is None else {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
+def is_suite(name: str) -> bool:
+    """Whether ``name`` can only mean a suite: a YAML file, or the name of one that comes with multibench."""
+    return _is_file(name) or name in shipped_suites()
+
+
+def _is_file(name: str) -> bool:
+    return Path(name).suffix in {".yaml", ".yml"} or Path(name).is_file()
+
+
 def find_suite(name: str) -> Path:
     """A suite file as given, or the shipped suite of that name. Raises ``UnknownNameError`` for neither."""
-    given = Path(name)
-    if given.suffix in {".yaml", ".yml"} or given.is_file():
-        return given
     shipped = shipped_suites()
-    if name in shipped:
-        return shipped[name]
+    if is_suite(name):
+        return Path(name) if _is_file(name) else shipped[name]
     near = near_matches(name, list(shipped))
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     raise UnknownNameError(
