@@ -159,6 +159,7 @@ def execute(
         "provenance": {
             **provenance.environment(),
             **_computation(workshop, run),
+            "checkpoint_notes": list(run.folder.notes),
             "started": started,
             "finished": provenance.timestamp(),
             "seconds": round(time.perf_counter() - clock, 3),

@@ -267,7 +267,9 @@ def _folder(
     if path is None:
         remarks.append(f"{checkpoint.id} is not on this machine; `multibench run` fetches it.")
         return None
-    return open_folder(path, checkpoint.cased)
+    folder = open_folder(path, checkpoint.cased)
+    remarks += [f"{checkpoint.id}: {note}" for note in folder.notes]
+    return folder
 
 
 def _recorded_content(checkpoint: Checkpoint, stored: dict[str, dict[str, Any]]) -> str | None:

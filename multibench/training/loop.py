@@ -116,7 +116,7 @@ def forward(
         inputs["inputs_embeds"] = embeddings.look_up(ids)
     if lengths.min() != lengths.max():  # without padding there is nothing to mask
         inputs["attention_mask"] = torch.from_numpy(mask).to(model.device)
-    if model.config.model_type == "bert":
+    if model.config.model_type != "distilbert":
         inputs["token_type_ids"] = torch.from_numpy(types).to(model.device)
     return model(**inputs)
 

@@ -25,7 +25,15 @@ from multibench.checkpoints.locate import find_local, local_checkpoint
 from multibench.checkpoints.nemo import read_nemo
 from multibench.checkpoints.pytorch import read_pytorch
 from multibench.errors import CheckpointError
-from tests.support.tiny import VOCABULARY, make_checkpoint, weights_of, write_vocabulary
+from tests.support.tiny import (
+    RECIPE,
+    SPECIAL,
+    VOCABULARY,
+    make_bench,
+    make_checkpoint,
+    weights_of,
+    write_vocabulary,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "nvidia"
 VERSIONS = [0, 1, 2, 3]
@@ -272,6 +280,16 @@ def test_what_megatron_bert_cannot_be_is_refused(
         open_folder(_megatron(tmp_path / "a.pt", **changes))
 
 
+def test_the_vocabulary_of_the_other_megatron_is_refused(tmp_path: Path) -> None:
+    path = _megatron(tmp_path / "a.pt")
+    tree = torch.load(path, weights_only=False)
+    words = tree["model"]["language_model"]["embedding"]["word_embeddings"]
+    words["weight"] = torch.cat([words["weight"], torch.zeros(1040, 8)])
+    torch.save(tree, path)
+    with pytest.raises(CheckpointError, match="cased and the uncased one may have been swapped"):
+        open_folder(path)
+
+
 def test_a_configuration_beside_says_what_the_file_does_not(tmp_path: Path) -> None:
     path = _megatron(tmp_path / "a.pt", args=None)
     (tmp_path / "config.json").write_text('{"num_attention_heads": 2, "layer_norm_eps": 1e-5}')
@@ -349,3 +367,19 @@ def test_a_folder_of_hugging_face_is_never_taken_for_another_format(tmp_path: Pa
     (folder / "other.nemo").write_bytes(b"rubbish")
     assert find_foreign(folder) is None
     assert open_folder(folder).notes == ()
+
+
+def test_a_suite_trains_megatron_and_says_what_was_read(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    pieces = [*SPECIAL, *"bdfgk", *(f"##{letter}" for letter in "aeiloumnrs")]  # spell most words of the task
+    shutil.copy(GOLDEN / "megatron_v1.pt", tmp_path)
+    write_vocabulary(tmp_path, pieces)
+    changes: dict[str, bytes | None] = {"0a1b_vocab.txt": (tmp_path / "vocab.txt").read_bytes()}
+    archive = _repacked(GOLDEN / "glue.nemo", tmp_path / "glue.nemo", changes)
+    short = {**RECIPE, "max_length": 10, "epochs": 1}
+    paths = [{"path": str(tmp_path / "megatron_v1.pt")}, {"path": str(archive)}]
+    bench.write(checkpoints=paths, recipe=short, finetuning_seeds=[0])
+    assert sum("untrained" in remark for remark in bench.plan().remarks) == 1
+    assert bench.run().failed == 0
+    notes = [bench.store.manifest(r)["provenance"]["checkpoint_notes"] for r in bench.store.run_ids()]
+    assert sorted(map(len, notes)) == [0, 2]
