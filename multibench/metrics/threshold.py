@@ -29,6 +29,9 @@ from multibench.metrics.squad import ANSWER_OUTPUTS, answer_column
 
 __all__ = ["BestAnswerF1", "BestExactMatch"]
 
+# Questions along the first axis, and draws few enough for the processor's cache: 15 times as fast, with the same bits.
+_DRAWS_AT_ONCE = 64
+
 
 class _Order(NamedTuple):
     """The questions of one run from low to high null odds, and what answering each of them gains."""
@@ -64,9 +67,12 @@ class _PreparedBest(Prepared):
     def draws(self, weights: Array) -> Array:
         """See ``Prepared.draws``; every draw has its own best threshold, as its resample would have."""
         scores = np.empty((len(weights), self.n_runs))
-        for run, order in enumerate(self._in_order()):
-            gained = np.cumsum(weights[:, order.questions] * order.gains, axis=1)[:, order.lasts]
-            scores[:, run] = gained.max(axis=1).clip(min=0)
+        for first in range(0, len(weights), _DRAWS_AT_ONCE):
+            few = np.ascontiguousarray(weights[first : first + _DRAWS_AT_ONCE].T)  # (n_examples, n_draws)
+            for run, order in enumerate(self._in_order()):
+                gained = np.take(few, order.questions, axis=0) * order.gains[:, None]
+                np.cumsum(gained, axis=0, out=gained)
+                scores[first : first + _DRAWS_AT_ONCE, run] = gained[order.lasts].max(axis=0).clip(min=0)
         scores += (weights @ ~self.answerable)[:, None]
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(scores / weights.sum(axis=1, dtype=np.float64)[:, None])

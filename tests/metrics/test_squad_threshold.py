@@ -145,3 +145,12 @@ def test_what_no_threshold_can_be_tuned_on_is_refused() -> None:
             metric.prepare(labels, wrong)
     with pytest.raises(StatisticsError, match=r"1 for questions with an answer .* got \[0, 1, 2\]"):
         metric.prepare([0, 1, 2], outputs[:, :3])
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_draw_does_not_depend_on_how_many_there_are(name: str) -> None:
+    labels, outputs = _split(0, 0.5)
+    prepared = METRICS.get(name).prepare(labels, outputs)
+    counts = np.random.default_rng(2).multinomial(EXAMPLES, np.ones(EXAMPLES) / EXAMPLES, size=131)
+    alone = [prepared.draws(row[None])[0] for row in counts]
+    assert prepared.draws(counts).tobytes() == np.array(alone).tobytes()
