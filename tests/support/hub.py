@@ -80,6 +80,8 @@ class Hub:
     """Files that have an address and belong to no repository."""
     asked: Counter[str] = field(default_factory=Counter)
     endpoint: str = ""
+    apart: bool = False
+    """Whether large files are on another host, to which the Hub redirects: so it is with the real one."""
     stall_seconds: float = 60.0
     closing: threading.Event = field(default_factory=threading.Event)
 
@@ -180,7 +182,24 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             repository = self._repository(name, file)
             if repository is None:
                 return
-            self._content(repository, file)
+            if hub.apart and file.endswith(LARGE) and "Host" in self.headers:
+                self._redirect(repository, file)
+            else:
+                self._content(repository, file)
+
+        def _redirect(self, repository: Repository, file: str) -> None:
+            host, _, port = self.headers["Host"].partition(":")
+            if host == "localhost":
+                assert "authorization" not in self.headers
+                self._content(repository, file)
+                return
+            headers = {
+                "Location": f"http://localhost:{port}{self.path}",
+                "X-Repo-Commit": repository.commit,
+                "X-Linked-Etag": f'"{repository.digest(file)}"',
+                "X-Linked-Size": str(len(repository.files[file])),
+            }
+            self._send(302, b"", headers)
 
         def _content(self, repository: Repository, file: str) -> None:
             if file not in repository.files:
