@@ -116,9 +116,9 @@ def converted(prefix: Path) -> dict[str, np.ndarray[Any, Any]]:
     load_tf_weights_in_bert(model, config, str(prefix))
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, len(PIECES), (3, POSITIONS)))
     segments = (torch.arange(POSITIONS) > 5).long().expand(3, -1)
-    with torch.inference_mode():
-        output = model.eval()(ids, token_type_ids=segments)
     found = {name: parameter.detach().numpy() for name, parameter in model.named_parameters()}
+    with torch.inference_mode():  # in double precision, or rounding in another order shows
+        output = model.eval().double()(ids, token_type_ids=segments)
     return {
         **found,
         "input ids": ids.numpy(),

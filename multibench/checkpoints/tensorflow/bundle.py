@@ -241,7 +241,7 @@ def _parse(content: bytes) -> tuple[int, dict[str, TensorEntry]]:
 def find_tensorflow(path: Path) -> Path | None:
     """The folder or zip archive with a TensorFlow checkpoint that ``path`` is, holds or lies in; None if there is none.
 
-    Names alone decide. Raises ``CheckpointError`` for a folder with several such archives.
+    Names alone decide. Raises ``CheckpointError`` for a damaged archive and a folder with several.
     """
     if path.is_file():
         if path.suffix == ".index":

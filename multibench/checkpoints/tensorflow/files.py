@@ -98,24 +98,25 @@ class _Guarded(FileIO):
         return super().read(-1 if size is None else size) or b""
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with _Guarded(path) as file, zipfile.ZipFile(file) as archive:
+            yield archive
+    except _FAILURES as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise CheckpointError(f"{path} cannot be read as a zip archive: {why}.") from error
+
+
 @dataclass(frozen=True)
 class _Archive(Files):
     """The one folder of a zip archive that holds a TensorFlow checkpoint."""
 
     path: Path
 
-    @contextmanager
-    def _opened(self) -> Iterator[zipfile.ZipFile]:
-        try:
-            with _Guarded(self.path) as file, zipfile.ZipFile(file) as archive:
-                yield archive
-        except _FAILURES as error:
-            why = (str(error).strip() or type(error).__name__).rstrip(".")
-            raise CheckpointError(f"{self.path} cannot be read as a zip archive: {why}.") from error
-
     @cached_property
     def _members(self) -> dict[str, zipfile.ZipInfo]:
-        with self._opened() as archive:
+        with _opened(self.path) as archive:
             infos = [
                 i for i in archive.infolist() if not i.is_dir() and not i.filename.startswith("__MACOSX/")
             ]
@@ -163,7 +164,7 @@ class _Archive(Files):
 
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
-        with self._opened() as archive, archive.open(self._members[name]) as file:
+        with _opened(self.path) as archive, archive.open(self._members[name]) as file:
             yield cast(BinaryIO, file)
 
 
@@ -173,12 +174,9 @@ def is_archive(path: Path) -> bool:
 
 
 def holds_index(path: Path) -> bool:
-    """Whether a zip archive holds the index of a TensorFlow checkpoint; False if it cannot be read at all."""
-    try:
-        with _Guarded(path) as file, zipfile.ZipFile(file) as archive:
-            return any(name.endswith(".index") for name in archive.namelist())
-    except _FAILURES:
-        return False
+    """Whether a zip archive holds the index of a TensorFlow checkpoint; raises ``CheckpointError`` if it is damaged."""
+    with _opened(path) as archive:
+        return any(name.endswith(".index") for name in archive.namelist())
 
 
 def open_files(path: Path) -> Files:
