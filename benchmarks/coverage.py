@@ -5,6 +5,7 @@ appended to a CSV file; run the script again and it goes on where it stopped:
 
     nice -n 19 python benchmarks/coverage.py                    the whole grid, 2,000 repetitions
     python benchmarks/coverage.py --table                       the table of docs/statistics.md
+    python benchmarks/coverage.py --repetitions 20000 --only "paired|5|277|0.015"    a closer look at a cell
     python benchmarks/coverage.py --repetitions 50 --out /tmp/c.csv --only "paired|5|277"
 
 The world: example j has difficulty b_j ~ N(0, 3^2), shared by both sides, and on each side an own part c_j ~ N(0, 1);
@@ -292,6 +293,12 @@ def finished(path):
     return table
 
 
+def repetitions(path, cell):
+    """How often ``cell`` was simulated; a longer simulation, further down in the file, replaces a shorter."""
+    rows = finished(path).get(cell, {})
+    return min((int(row["repetitions"]) for row in rows.values()), default=0)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=2000)
@@ -305,7 +312,7 @@ def main():
     for cell in grid():
         label = "|".join(str(part) for part in cell)
         # Looked up anew each time, so that two processes may share the work.
-        if chosen.only not in label or cell in finished(chosen.out):
+        if chosen.only not in label or repetitions(chosen.out, cell) >= chosen.repetitions:
             continue
         started = time.perf_counter()
         rows = run_cell(cell, chosen.repetitions)

@@ -42,13 +42,14 @@ def test_the_recommended_interval_keeps_its_level(study, design):
 
 
 def test_the_recorded_grid_keeps_the_bounds(study):
-    cells = [key for key in study.finished(study.OUT).items() if key[0][1] != "one" and key[0][2] >= 5]
-    assert len(cells) >= 52
+    recorded = study.finished(study.OUT)
+    assert set(recorded) == set(study.grid())
+    cells = [(key, rows) for key, rows in recorded.items() if key[1] != "one" and key[2] >= 5]
+    assert len(cells) == 70
     for key, methods in cells:
         coverage = {name: float(row["coverage"]) for name, row in methods.items()}
         assert 0.93 <= coverage["crossed"] <= 0.98, key
-        assert all(int(row["repetitions"]) == 2000 for row in methods.values()), key
-        # Shorter than any valid method that allows for seeds, or nearly so (one cell is at 1.103).
-        valid = [name for name in study.SHORT if coverage[name] >= 0.93 and name != "examples only"]
+        assert all(int(row["repetitions"]) >= 2000 for row in methods.values()), key
+        valid = [name for name in study.SHORT if coverage[name] >= 0.93]
         narrowest = min(float(methods[name]["width"]) for name in valid)
-        assert float(methods["crossed"]["width"]) <= 1.105 * narrowest, key
+        assert float(methods["crossed"]["width"]) <= 1.1 * narrowest, key

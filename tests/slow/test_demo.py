@@ -47,7 +47,12 @@ def _run(root: Path, *settings: str) -> Path:
 
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _run(tmp_path_factory.mktemp("questions"), "tasks=[pocket_questions]", "finetuning_seeds=0")
+    return _run(
+        tmp_path_factory.mktemp("questions"),
+        "tasks=[pocket_questions]",
+        "evaluations={}",
+        "finetuning_seeds=0",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +60,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The last step alone, with six fine-tuning seeds: two tell little of a variance."""
     last = f"checkpoints=[{{family: pocket, steps: [{STEPS[-1]}]}}]"
     root = tmp_path_factory.mktemp("seeds")
-    return _run(root, last, "tasks=[pocket_acceptability]", "finetuning_seeds=0-5")
+    return _run(root, last, "tasks=[pocket_acceptability]", "evaluations={}", "finetuning_seeds=0-5")
 
 
 def _differences(folder: Path) -> dict[str, dict[str, float]]:
