@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ from multibench.checkpoints.locate import fetch_from_hub, find_below, find_local
 from multibench.checkpoints.urls import address_of, download_url
 from multibench.errors import CheckpointError, StorageError, UnavailableError
 
-__all__ = ["RECORD", "bring", "bring_archive", "expected_bytes", "read_record"]
+__all__ = ["RECORD", "bring", "bring_archive", "expected_bytes", "fetched_commit", "read_record"]
 
 RECORD = "multibench.json"
 """The file beside the weights that says where they are from, and size and SHA-256 of each file."""
@@ -89,11 +90,23 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        _ = record["source"].items()
         for entry in record["files"].values():
             _ = entry["size"], entry["sha256"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged ({error!r}). Fetch the checkpoint again.") from error
     return record
+
+
+def fetched_commit(place: Path) -> str | None:
+    """The commit of the Hub at which the files at ``place`` were fetched, as far as that was recorded."""
+    if place.parent.name == "snapshots":
+        return place.name
+    with contextlib.suppress(CheckpointError):
+        record = read_record(place)
+        revision = None if record is None else record["source"].get("revision")
+        return revision if isinstance(revision, str) else None
+    return None
 
 
 def _locked(checkpoint: Checkpoint, out: Path, make: Callable[[], Path]) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from multibench.checkpoints.bring import fetched_commit
 from multibench.checkpoints.config import read_config
 from multibench.checkpoints.folder import CheckpointFolder
 from multibench.checkpoints.load import Dropout, Head, initialise_head, load_model
@@ -445,17 +446,11 @@ def _computation(workshop: Workshop, run: PlannedRun) -> dict[str, Any]:
         "accelerator": torch.cuda.get_device_name(workshop.device) if cuda else None,
         "threads": torch.get_num_threads(),
         "precision": run.settings.precision,
-        "hub_commit": _hub_commit(run),
+        "hub_commit": None if run.folder is None else fetched_commit(run.folder.path),
         "deterministic": not cuda or torch.are_deterministic_algorithms_enabled(),
         "replicas": 1,
         "finetuning_seed": run.finetuning_seed,
     }
-
-
-def _hub_commit(run: PlannedRun) -> str | None:
-    """The commit that the weights were downloaded at, if they lie in the Hugging Face cache."""
-    path = None if run.folder is None else run.folder.path
-    return path.name if path is not None and path.parent.name == "snapshots" else None
 
 
 def _summary(evaluations: dict[str, Any], reason: str | None) -> str:

@@ -116,7 +116,9 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(made: Path, tmp_path: Pat
         bring(local_checkpoint("made", tmp_path, None, None, None), tmp_path / "out", tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"files": {"a": {}}}', '{"files": []}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"source": {}, "files": {"a": {}}}', '{"source": {}, "files": []}', '{"files": {}}']
+)
 def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
     assert read_record(tmp_path) is None
     (tmp_path / RECORD).write_text(text)

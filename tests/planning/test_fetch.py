@@ -57,6 +57,9 @@ def test_a_fetched_suite_runs_elsewhere_without_a_network(
     elsewhere = tmp_path / "carried"
     outcome = api.run(bench.suite, bench.results, elsewhere, elsewhere, offline=True, threads=1, quiet=True)
     assert (sum(outcome.made.values()), outcome.failed) == (3, 0)
+    manifests = [bench.store.manifest(run_id) for run_id in bench.store.run_ids()]
+    commits = {m["labels"]["checkpoint"]: m["provenance"]["hub_commit"] for m in manifests}
+    assert commits == {**{name: served.repositories[name].commit for name in STEPS}, "bert": None}
     assert not served.asked
 
 
