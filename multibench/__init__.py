@@ -2,8 +2,8 @@
 
 Fine-tunes families of checkpoints, keeps every prediction of every run, and turns the predictions
 into statements with honest uncertainty. The verbs of the command line are functions here: ``init``, ``demo``,
-``fetch``, ``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``score`` and ``export``;
-``Results`` reads stored runs.
+``fetch``, ``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``score``, ``export`` and
+``convert``; ``Results`` reads stored runs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multibench.api import (
         compare,
+        convert,
         demo,
         export,
         fetch,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Results",
     "compare",
+    "convert",
     "demo",
     "export",
     "fetch",

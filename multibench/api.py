@@ -18,6 +18,7 @@ from multibench.suite import Suite, find_suite, is_suite, load_suite, starter_su
 from multibench.tasks import DataSources
 
 if TYPE_CHECKING:
+    from multibench.checkpoints.convert import convert
     from multibench.checkpoints.verify import verify_checkpoints
     from multibench.execution.local import SuiteOutcome
     from multibench.planning.fetch import Fetched
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "compare",
+    "convert",
     "demo",
     "export",
     "fetch",
@@ -52,6 +54,10 @@ def __getattr__(name: str) -> Any:
         from multibench.scoring import score
 
         return score
+    if name == "convert":
+        from multibench.checkpoints.convert import convert
+
+        return convert
     if name == "verify_checkpoints":
         from multibench.checkpoints.verify import verify_checkpoints
 

@@ -27,7 +27,6 @@ __all__ = [
 ]
 
 _WRAPPERS = ("module.", "model.")
-_DECODER = "cls.predictions.decoder.weight"
 _SMALL = 1 << 20
 _MOST_LEVELS = 50
 
@@ -58,12 +57,22 @@ def without_prefixes(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Ten
 
 
 def without_copies(weights: Mapping[str, torch.Tensor], embeddings: str) -> dict[str, torch.Tensor]:
-    """``weights`` without the decoder of the masked language model, where it repeats the word embeddings."""
+    """``weights`` without the decoder of the masked language model, where it repeats what ``embeddings`` names.
+
+    So is the decoder's bias, where it repeats the predictions'.
+    """
     import torch
 
-    decoder, words = weights.get(_DECODER), weights.get(embeddings)
-    tied = decoder is not None and words is not None and torch.equal(decoder, words)
-    return {name: tensor for name, tensor in weights.items() if not (tied and name == _DECODER)}
+    originals = {
+        "cls.predictions.decoder.weight": embeddings,
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    }
+
+    def repeats(name: str) -> bool:
+        original = weights.get(originals.get(name, ""))
+        return original is not None and torch.equal(weights[name], original)
+
+    return {name: tensor for name, tensor in weights.items() if not repeats(name)}
 
 
 def left_out(names: Iterable[str], why: str) -> list[str]:

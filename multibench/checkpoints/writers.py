@@ -8,7 +8,7 @@ import json
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multibench.checkpoints.imported import left_out
 from multibench.checkpoints.nemo import CONFIG, HEADS, WEIGHTS
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from multibench.checkpoints.folder import CheckpointFolder
 
-__all__ = ["write_huggingface", "write_nemo"]
+__all__ = ["Written", "write_huggingface", "write_nemo"]
 
 _ENCODER = ("embeddings.", "encoder.", "transformer.", "pooler.")
 _CLASSES = {"bert": "Bert", "distilbert": "DistilBert", "megatron-bert": "MegatronBert"}
@@ -33,6 +33,13 @@ _PURPOSES = {
 }
 
 
+class Written(NamedTuple):
+    """What a writer did not write, by canonical name, and what a user should know."""
+
+    left_out: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
 def _prefixed(source: CheckpointFolder, name: str) -> str:
     """Hugging Face's name, in a model with a head, of a weight of the bare model."""
     prefix = "distilbert." if source.config["model_type"] == "distilbert" else "bert."
@@ -41,7 +48,7 @@ def _prefixed(source: CheckpointFolder, name: str) -> str:
 
 def write_huggingface(
     source: CheckpointFolder, weights: Mapping[str, torch.Tensor], out: Path, _: str
-) -> list[str]:
+) -> Written:
     """``config.json``, ``model.safetensors``, ``vocab.txt`` and ``tokenizer_config.json`` in the folder ``out``."""
     from safetensors.torch import save_file
 
@@ -68,12 +75,12 @@ def write_huggingface(
     bare = purpose == "Model"
     named = {n if bare else _prefixed(source, n): t.contiguous().clone() for n, t in weights.items()}
     save_file(named, out / "model.safetensors", metadata={"format": "pt"})
-    return []
+    return Written()
 
 
 def write_nemo(
     source: CheckpointFolder, weights: Mapping[str, torch.Tensor], out: Path, name: str
-) -> list[str]:
+) -> Written:
     """``<name>.nemo`` in the folder ``out``, as NeMo 1.0.0 restores it: a gzipped tar, its vocabulary inside.
 
     Heads of pretraining make it a ``BERTLMModel``, one for spans a ``QAModel``; NeMo's next-sentence head gets
@@ -144,7 +151,7 @@ def write_nemo(
     notes = left_out(rest, "NeMo has no head that computes the same")
     if not heads:
         notes.append("There is no head that NeMo knows: restore it with strict=False, and train a new one.")
-    return notes
+    return Written(frozenset(rest), tuple(notes))
 
 
 def _span_settings() -> dict[str, Any]:
