@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from multibench.checkpoints.checkpoint import Checkpoint
 from multibench.checkpoints.hub import DESCRIPTION, has_weights, require_room, weight_names
@@ -77,7 +76,7 @@ def bring_archive(checkpoint: Checkpoint, out: Path, kind: str) -> Path:
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
             path = download_url(address, folder)
-            _write_record(folder, checkpoint, source.to_dict(), [path])
+            _write_record(folder, checkpoint, source.to_dict(), {path.name: path})
         return path
 
     return _locked(checkpoint, out, make)
@@ -128,20 +127,24 @@ def _bring(checkpoint: Checkpoint, out: Path, root: Path | None) -> Path:
     found = find_below(checkpoint, out)  # by another process, while this one waited
     if found is not None:
         return found
-    work, target = out / _WORK, out / checkpoint.id
-    local = find_local(checkpoint, root)
-    made = work / f"{_flat(checkpoint)}.{uuid4().hex}"
+    target, made = out / checkpoint.id, out / _WORK / f"{_flat(checkpoint)}.new"
+    shutil.rmtree(made, ignore_errors=True)  # of a process that was killed
     made.mkdir()
+    local = find_local(checkpoint, root)
     try:
         if local is None:
-            snapshot, source = fetch_from_hub(checkpoint, out, work)
-            for path in _files(snapshot):
-                path.resolve().replace(made / path.name)
-            shutil.rmtree(snapshot.parents[1], ignore_errors=True)
+            cache = (
+                out / _WORK / _flat(checkpoint)
+            )  # stays until all is there, so that files need not come twice
+            snapshot, source = fetch_from_hub(checkpoint, out, cache)
+            for name, path in _files(snapshot).items():
+                path.resolve().replace(made / name)
+            shutil.rmtree(cache, ignore_errors=True)
             origin = {**source.to_dict(), "revision": snapshot.name}
         else:
-            for path in _files(local):
-                _copy(path, made / path.name)
+            for name, path in _files(local).items():
+                (made / name).parent.mkdir(parents=True, exist_ok=True)
+                _copy(path, made / name)
             origin = _origin(checkpoint, local)
         _write_record(made, checkpoint, origin, _files(made))
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -157,14 +160,16 @@ def _flat(checkpoint: Checkpoint) -> str:
     return checkpoint.id.replace("/", "--")
 
 
-def _files(place: Path) -> list[Path]:
-    """What makes up the checkpoint: configuration, vocabulary and weights; of a foreign format, all files."""
+def _files(place: Path) -> dict[str, Path]:
+    """What makes up the checkpoint, by its name below it: of a foreign format all files, or those beside the one."""
+    folder, found = place, sorted(path for path in place.rglob("*") if path.is_file() and path.name != RECORD)
     if place.is_file():
-        return [place]
-    names = sorted(path.name for path in place.iterdir() if path.is_file() and path.name != RECORD)
-    if not has_weights(place):
-        return [place / name for name in names]
-    return [place / name for name in (*DESCRIPTION, *weight_names(names)) if name in names]
+        beside = (place.parent / name for name in (*DESCRIPTION, "bert_config.json"))
+        folder, found = place.parent, [place, *(path for path in beside if path.is_file())]
+    elif has_weights(place):
+        names = {path.name for path in found if path.parent == place}
+        found = [place / name for name in (*DESCRIPTION, *weight_names(names)) if name in names]
+    return {path.relative_to(folder).as_posix(): path for path in found}
 
 
 def _copy(path: Path, target: Path) -> None:
@@ -192,11 +197,13 @@ def _origin(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
     return {"kind": "folder", "location": str(folder)}
 
 
-def _write_record(folder: Path, checkpoint: Checkpoint, source: dict[str, Any], files: list[Path]) -> None:
+def _write_record(
+    folder: Path, checkpoint: Checkpoint, source: dict[str, Any], files: dict[str, Path]
+) -> None:
     entries = {}
-    for path in files:
+    for name, path in files.items():
         with path.open("rb") as file:
-            entries[path.name] = {
+            entries[name] = {
                 "size": path.stat().st_size,
                 "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
             }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from multibench.checkpoints import find, urls
 from multibench.checkpoints.bring import RECORD, bring, bring_archive, read_record
+from multibench.checkpoints.folder import open_folder
 from multibench.checkpoints.locate import fetch, find_local, local_checkpoint
 from multibench.checkpoints.urls import address_of, download_url
 from multibench.checkpoints.weights import weights_digest
@@ -208,3 +211,39 @@ def test_without_an_address_the_message_says_how_to_get_it_by_hand(tmp_path: Pat
         UnavailableError, match=r"ngc registry model download-version nvidia/bert_pyt.*put them"
     ):
         bring_archive(unknown, tmp_path, "ngc")
+
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def test_a_folder_of_another_format_is_copied_with_all_its_files(tmp_path: Path) -> None:
+    own = local_checkpoint("plain", GOLDEN / "tensorflow", None, None, None)
+    folder = bring(own, tmp_path, GOLDEN / "tensorflow")
+    assert folder == tmp_path / "plain"
+    assert open_folder(folder).content == open_folder(GOLDEN / "tensorflow/plain").content
+
+
+def test_a_file_of_another_format_is_copied_with_what_is_beside_it(tmp_path: Path) -> None:
+    own = local_checkpoint("nvidia/megatron_v3.pt", GOLDEN, None, None, None)
+    folder = bring(own, tmp_path, GOLDEN)
+    assert folder is not None
+    assert sorted(path.name for path in folder.iterdir()) == ["megatron_v3.pt", RECORD, "vocab.txt"]
+    carried = local_checkpoint("nvidia/megatron_v3.pt", tmp_path, None, None, None)
+    found = find_local(carried, tmp_path)
+    assert found is not None
+    assert open_folder(found).content == open_folder(GOLDEN / "nvidia/megatron_v3.pt").content
+
+
+def test_the_archive_of_a_tensorflow_checkpoint_is_a_checkpoint(
+    hub: Hub, archive: str, tmp_path: Path
+) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        for path in sorted((GOLDEN / "tensorflow/plain").iterdir()):
+            file.write(path, f"bert/{path.name}")
+    hub.archives.files["bert.zip"] = packed.getvalue()
+    checkpoint = replace(STEP, sources=(replace(STEP.sources[1], location=archive),))
+    folder = bring(checkpoint, tmp_path)
+    assert folder == tmp_path / NAME == find_local(checkpoint, tmp_path)
+    assert [path.name for path in folder.iterdir() if path.name != RECORD] == ["bert.zip"]
+    assert open_folder(folder).weights_sha256() == open_folder(GOLDEN / "tensorflow/plain").weights_sha256()
