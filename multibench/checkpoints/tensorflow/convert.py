@@ -46,6 +46,8 @@ __all__ = [
 Description = tuple[dict[str, Any], Vocabulary | None, tuple[str, ...]]
 
 _PREFIX = "bert_model.ckpt"
+# Google's code has it as a constant (layer_norm in modeling.py), so its configuration does not.
+_LAYER_NORM_EPS = 1e-12
 # What Google's bert_config.json holds, in its order.
 _CONFIG_KEYS = (
     "attention_probs_dropout_prob",
@@ -187,6 +189,11 @@ def write_tensorflow(
     the format, missing or of another shape, and ``StorageError`` if nothing can be written.
     """
     parameters = _sorted_out(weights, config)
+    if config["layer_norm_eps"] != _LAYER_NORM_EPS:
+        raise CheckpointError(
+            f"The model has layer_norm_eps, for which the new format has no place, at {config['layer_norm_eps']}; "
+            f"Google's code has {_LAYER_NORM_EPS}."
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out} exists already; name a new folder, nothing is overwritten.")
 

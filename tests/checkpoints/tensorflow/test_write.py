@@ -14,8 +14,8 @@ from multibench.checkpoints.tensorflow import open_bundle, read_index, read_tens
 from multibench.checkpoints.tensorflow.bundle import write_bundle
 from multibench.checkpoints.tensorflow.table import read_table, read_varint, varint, write_table
 from multibench.errors import CheckpointError, StorageError
-from tests.support.tensorflow import GOLDEN
-from tests.support.tiny import VOCABULARY, make_checkpoint
+from tests.support.tensorflow import GOLDEN, archive
+from tests.support.tiny import VOCABULARY, make_bench, make_checkpoint
 
 FILES = ["bert_config.json", "bert_model.ckpt.data-00000-of-00001", "bert_model.ckpt.index", "vocab.txt"]
 
@@ -132,6 +132,24 @@ def test_another_architecture_is_refused(tmp_path: Path) -> None:
     source = open_folder(make_checkpoint(tmp_path / "a", "distilbert"))
     with pytest.raises(CheckpointError, match="no names in them for distilbert"):
         write_tensorflow(source.weights(), source.config, tmp_path / "out", VOCABULARY)
+
+
+def test_a_setting_that_google_has_as_a_constant_is_not_lost_silently(tmp_path: Path) -> None:
+    weights, config = _plain()
+    with pytest.raises(CheckpointError, match=r"layer_norm_eps, .* at 1e-06"):
+        write_tensorflow(weights, {**config, "layer_norm_eps": 1e-6}, tmp_path / "out")
+
+
+def test_a_suite_takes_it_as_the_checkpoint_that_it_is(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    expected = [run.run_id for run in bench.plan().runs]
+    source = open_folder(tmp_path / "bert")
+    write_tensorflow(source.weights(), source.config, tmp_path / "tf", source.vocabulary.pieces)
+    for path in (tmp_path / "tf", archive(tmp_path / "tf", tmp_path / "tf.zip", "bert/")):
+        bench.write(checkpoints=[{"path": str(path)}], finetuning_seeds=[0])
+        assert [run.run_id for run in bench.plan().runs] == expected[:1]
+    assert sum(bench.run().made.values()) == 1
+    assert bench.plan().count("done") == 1
 
 
 def test_nothing_is_overwritten_or_left_half(tmp_path: Path) -> None:
