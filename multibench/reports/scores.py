@@ -10,9 +10,9 @@ import numpy as np
 from multibench.errors import ResultsError
 from multibench.metrics import METRICS
 from multibench.reports.modules import module_note, module_summaries
-from multibench.reports.tables import Table
-from multibench.results import Chosen, Results, select_settings
-from multibench.stats import Estimate, multibootstrap_group
+from multibench.reports.tables import Table, percent
+from multibench.results import Chosen, PredictionTensor, Results, select_settings
+from multibench.stats import Estimate, multibootstrap_group, with_and_without_collapsed
 
 __all__ = ["chosen_title", "describe_setting", "metrics_of", "scores", "seed_for", "tuning_notes"]
 
@@ -63,7 +63,7 @@ def scores(
     for chosen in select_settings(results, rule):
         subset = Results(chosen.runs)
         diverged = [run for run in chosen.runs if run.manifest["status"] == "diverged"]
-        collapsed = sum(run.manifest["status"] == "collapsed" for run in chosen.runs)
+        collapsed = {run.run_id for run in chosen.runs if run.manifest["status"] == "collapsed"}
         for evaluation in subset.evaluations():
             tensor = subset.predictions(evaluation)
             if tensor.labels is None:
@@ -90,13 +90,18 @@ def scores(
                         "pretraining seeds": estimate.n_seeds,
                         "runs": estimate.n_runs,
                         "examples": estimate.n_examples,
-                        "collapsed": collapsed,
+                        "collapsed": len(collapsed),
                         "diverged": len(diverged),
                         "selection": chosen.selection,
                         "over": _factors(estimate),
                     }
                 )
                 notes += tuning_notes(evaluation, metric)
+                if collapsed:
+                    flags = [
+                        r.run_id in collapsed for r in chosen.runs if evaluation in r.manifest["evaluations"]
+                    ]
+                    notes.append(_collapse_note(chosen_title(chosen), tensor, metric, flags, confidence))
                 if estimate.caveat:
                     notes.append(f"{chosen_title(chosen)}: {estimate.caveat}.")
                 if not tensor.as_released:
@@ -124,6 +129,20 @@ def scores(
     kept = [n for n in names if any(row.get(n) not in ("", 0, None) for row in rows) or n == "selection"]
     said = tuple(dict.fromkeys([*notes, *results.damaged]))
     return Table("Scores", tuple(kept), tuple(rows), said, {"evaluate": modules} if modules else {})
+
+
+def _collapse_note(
+    title: str, tensor: PredictionTensor, metric: str, flags: list[bool], confidence: float
+) -> str:
+    """How often runs collapsed, and the score without these: a sensitivity analysis, never the score."""
+    found = with_and_without_collapsed(
+        tensor.run_info(), tensor.outputs, tensor.labels, metric, confidence, is_collapsed=flags
+    )
+    rest = found.without_collapsed
+    return (
+        f"{title}, {tensor.evaluation}: {sum(flags)} of {len(flags)} runs collapsed, {percent(found.rate)} % of such "
+        f"runs; they count in the score. Without them {metric} is {percent(rest)} over {rest.n_runs} runs."
+    )
 
 
 def metrics_of(chosen: Chosen, evaluation: str, asked: str | None) -> list[str]:

@@ -17,6 +17,7 @@ from multibench.reports import Table, compare, power, scores, variance
 from multibench.reports.tables import Cell
 from multibench.results import Predictions, Results, RunStore
 from multibench.stats import Estimate, compare_groups, multibootstrap_group
+from tests.support.stored import store_run
 
 N_EXAMPLES = 60
 LABELS = np.random.default_rng(0).integers(0, 2, size=N_EXAMPLES)
@@ -96,6 +97,25 @@ def test_scores_are_the_statistics_of_the_stored_predictions(tmp_path: Path) -> 
     assert shown.high == pytest.approx(again.high, abs=0.02)
     assert (row["pretraining seeds"], row["runs"], row["examples"]) == (3, 6, N_EXAMPLES)
     assert scores(_store(tmp_path / "again"), nboot=300).to_dict() == table.to_dict()
+
+
+def test_collapsed_runs_count_and_are_told_of(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    for seed in range(6):
+        right = rng.random(40) < 0.8
+        outputs = np.eye(2)[np.where(right, labels, 1 - labels)]
+        if seed == 3:
+            outputs = np.eye(2)[np.zeros(40, dtype=int)]
+        status = "collapsed" if seed == 3 else "finished"
+        store_run(folder, outputs=outputs, pretraining_seed=seed, status=status)
+    table = scores(Results.open(folder))
+    assert table.rows[0]["collapsed"] == 1
+    assert table.rows[0]["runs"] == 6
+    (note,) = (n for n in table.notes if "collapsed" in n)
+    assert "1 of 6 runs collapsed, 16.7 [0.4, 64.1] %" in note  # exact binomial, by statsmodels
+    assert "over 5 runs" in note
 
 
 def test_selection_keeps_the_best_setting_and_says_so(tmp_path: Path) -> None:
