@@ -135,6 +135,7 @@ def _collapse_note(
     title: str, tensor: PredictionTensor, metric: str, flags: list[bool], confidence: float
 ) -> str:
     """How often runs collapsed, and the score without these: a sensitivity analysis, never the score."""
+    assert tensor.labels is not None
     found = with_and_without_collapsed(
         tensor.run_info(), tensor.outputs, tensor.labels, metric, confidence, is_collapsed=flags
     )
