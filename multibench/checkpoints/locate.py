@@ -23,12 +23,18 @@ def _hub_sources(checkpoint: Checkpoint) -> list[Source]:
 
 
 def find_below(checkpoint: Checkpoint, root: Path) -> Path | None:
-    """The folder of ``checkpoint`` below ``root``, by any of its names, with or without the organisation."""
+    """The folder of ``checkpoint`` below ``root``, by any of its names, with or without the organisation.
+
+    Or its ``.nemo`` archive in ``root`` itself.
+    """
     for name in (checkpoint.id, *checkpoint.names):
         for folder in (root / name, root / name.rpartition("/")[2]):
             if hub.has_weights(folder) or find_foreign(folder) is not None:
                 return folder
-    return None
+    # Archives that carry a model's name can lie there as they were downloaded.
+    names = (source.file or "" for source in checkpoint.sources)
+    files = (root / name for name in names if name.endswith(".nemo"))
+    return next((file for file in files if file.is_file()), None)
 
 
 def find_local(checkpoint: Checkpoint, root: Path | None = None) -> Path | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from multibench.checkpoints.pickles import load_pickle, tensors_in
 from multibench.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ def weight_files(folder: Path) -> list[Path]:
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     """All tensors of the checkpoint in ``folder`` under canonical names, on the CPU, as stored.
 
-    Pickles are read with ``weights_only=True``: code in them is never run. Raises
-    ``CheckpointError`` for damaged files and for one name given twice.
+    Code in pickles is never run; see ``load_pickle``. Raises ``CheckpointError`` for damaged files and for one
+    name given twice.
     """
     import torch
     from safetensors import SafetensorError
@@ -87,16 +88,14 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     for path in weight_files(folder):
         try:
             if path.suffix == ".safetensors":
-                loaded: dict[str, Any] = load_file(path)
+                loaded = load_file(path)
             else:
-                loaded = torch.load(path, map_location="cpu", weights_only=True)
+                with path.open("rb") as file:
+                    loaded = tensors_in(load_pickle(file, str(path)), path.stat().st_size, str(path))
         except SafetensorError as error:
             raise CheckpointError(f"{path} is damaged or cut off: {error}.") from error
-        except Exception as error:  # torch.load raises whatever the pickle makes it raise
-            why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            raise CheckpointError(f"{path} cannot be read as weights: {why}.") from error
-        if not isinstance(loaded, dict):
-            raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not a dictionary of tensors.")
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read as weights: {error.strerror or error}.") from error
         for name, tensor in canonical_tensors(loaded, path).items():
             if name in tensors and not torch.equal(tensors[name], tensor):
                 raise CheckpointError(f"{path} gives two different tensors for {name}.")

@@ -75,6 +75,8 @@ def write_huggingface(
     bare = purpose == "Model"
     named = {n if bare else _prefixed(source, n): t.contiguous().clone() for n, t in weights.items()}
     save_file(named, out / "model.safetensors", metadata={"format": "pt"})
+    # For everyone who may read the rest; safetensors keeps it to its owner.
+    (out / "model.safetensors").chmod((out / "config.json").stat().st_mode)
     return Written()
 
 

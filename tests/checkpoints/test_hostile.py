@@ -21,6 +21,7 @@ import torch
 import yaml
 
 from multibench.checkpoints.folder import open_folder
+from multibench.checkpoints.weights import read_weights
 from multibench.errors import CheckpointError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "nvidia"
@@ -206,6 +207,25 @@ def test_weights_that_are_none_are_refused_and_not_run(
     shutil.copy(GOLDEN / "vocab.txt", tmp_path)
     with pytest.raises(CheckpointError, match=expected):
         open_folder(path)
+    assert not Path(_Evil.target).exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (lambda: _compressed(_saved({"a": torch.zeros(1000)})), "compressed records"),
+        (lambda: _saved({"a": torch.zeros(1).expand(10**12)}), "no plain tensor"),
+        (lambda: _saved({"a": _Evil()}), "asks for posix.mkdir"),
+    ],
+    ids=range(3),
+)
+def test_a_folder_of_hugging_face_is_held_to_the_same_rules(
+    tmp_path: Path, content: Callable[[], bytes], expected: str
+) -> None:
+    _Evil.target = str(tmp_path / "was here")
+    (tmp_path / "pytorch_model.bin").write_bytes(content())
+    with pytest.raises(CheckpointError, match=expected):
+        read_weights(tmp_path)
     assert not Path(_Evil.target).exists()
 
 

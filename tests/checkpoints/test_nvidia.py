@@ -359,6 +359,10 @@ def test_a_foreign_file_is_a_path_of_a_suite_and_an_entry_below_checkpoints(tmp_
     shutil.copy(GOLDEN / "bertlm.nemo", below / "bertbaseuncased.nemo")
     assert find_local(find("bertbaseuncased"), tmp_path) == below
     assert open_folder(below).content == open_folder(GOLDEN / "bertlm.nemo").content
+    shutil.rmtree(below)
+    assert find_local(find("bertbaseuncased"), tmp_path) is None
+    shutil.copy(GOLDEN / "bertlm.nemo", tmp_path / "bertbaseuncased.nemo")
+    assert find_local(find("bertbaseuncased"), tmp_path) == tmp_path / "bertbaseuncased.nemo"
 
 
 def test_a_folder_of_hugging_face_is_never_taken_for_another_format(tmp_path: Path) -> None:
