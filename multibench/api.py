@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from multibench.checkpoints.verify import verify_checkpoints
     from multibench.execution.local import SuiteOutcome
     from multibench.planning.fetch import Fetched
-    from multibench.reports import compare, power, scores, variance
+    from multibench.reports.comparison import compare
+    from multibench.reports.power import power
+    from multibench.reports.scores import scores
+    from multibench.reports.variance import variance
     from multibench.scoring import score
 
 __all__ = [
