@@ -91,21 +91,26 @@ def verify_checkpoint(checkpoint: Checkpoint, path: Path, expected: str | None =
     files, source = _files(path)
     try:
         folder = open_folder(path, checkpoint.cased)
-        described = [
-            *_architecture(checkpoint, folder),
-            _vocabulary(folder),
-            _casing(folder),
-            _tokenizer(folder),
-        ]
+    except CheckpointError as error:
+        return Verified(checkpoint, path, (*files, Check("opens", False, str(error))), source=source)
+    checks = [
+        *files,
+        *_architecture(checkpoint, folder),
+        _vocabulary(folder),
+        _casing(folder),
+        _tokenizer(folder),
+        *(Check("format", None, note) for note in folder.notes),
+    ]
+    try:
         digest = folder.weights_sha256()
-        pinned = _pinned(digest, expected)
+        checks.extend(_pinned(digest, expected))
         seen = fingerprint(folder)
     except CheckpointError as error:
-        return Verified(checkpoint, path, (*files, Check("weights", False, str(error))), source=source)
-    checks = [*files, *pinned, _weights(seen, folder), *described]
+        checks.append(Check("weights", False, str(error)))
+        return Verified(checkpoint, path, tuple(checks), source=source)
+    checks.append(_weights(seen, folder))
     if seen.untrained_pooler:
         checks.append(Check("pooler", None, "looks as it was initialised: pretraining did not use it"))
-    checks.extend(Check("format", None, note) for note in folder.notes)
     return Verified(checkpoint, path, tuple(checks), digest, folder.content, seen, source)
 
 

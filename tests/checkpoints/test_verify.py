@@ -147,6 +147,15 @@ def test_vocabularies_that_do_not_fit_are_found(tmp_path: Path, monkeypatch: pyt
     assert _checks(_one(path))["vocabulary"] == (False, f"1 of {len(ours):,} pieces are there twice")
 
 
+def test_what_cannot_be_opened_is_a_failed_check(tmp_path: Path) -> None:
+    path = make_checkpoint(tmp_path / "one")
+    write_vocabulary(path, [*VOCABULARY, "more"])
+    verified = _one(path)
+    assert not verified.ok
+    assert verified.fingerprint is None
+    assert "They belong to different models" in _checks(verified)["opens"][1]
+
+
 def test_a_pooler_that_was_not_trained_is_remarked_on(tmp_path: Path) -> None:
     tensors = weights_of("bert")
     rng = np.random.default_rng(0)
