@@ -296,8 +296,6 @@ def open_bundle(path: Path) -> Bundle:
     name = f"{prefix}.index"
     try:
         shards, entries = _parse(files.read(name, _LARGEST_INDEX))
-    except OSError as error:
-        raise CheckpointError(f"{files.path / name} cannot be read: {error}.") from error
     except ValueError as error:
         raise CheckpointError(f"{files.path / name} is no index that can be used: {error}.") from error
     return Bundle(files, prefix, shards, entries)

@@ -85,8 +85,13 @@ class _Folder(Files):
     def size(self, name: str) -> int:
         return (self.path / name).stat().st_size
 
-    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        return (self.path / name).open("rb")
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        try:
+            with (self.path / name).open("rb") as file:
+                yield file
+        except OSError as error:
+            raise CheckpointError(f"{self.path / name} cannot be read: {error.strerror or error}.") from error
 
 
 class _Guarded(FileIO):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import struct
 import tracemalloc
@@ -191,6 +192,24 @@ def test_an_index_of_hundreds_of_megabytes_is_not_read(tmp_path: Path) -> None:
         file.truncate(1 << 30)
     with pytest.raises(CheckpointError, match="larger than 16 MiB"):
         read_index(tmp_path / "a.index")
+
+
+@pytest.mark.parametrize("layers", [3, 1001, 10**12])
+def test_a_configuration_that_asks_for_more_is_refused_at_once(tmp_path: Path, layers: int) -> None:
+    folder = copied("plain", tmp_path / "a")
+    config = json.loads((folder / "bert_config.json").read_text())
+    (folder / "bert_config.json").write_text(json.dumps({**config, "num_hidden_layers": layers}))
+    with pytest.raises(CheckpointError, match=r"layers; no BERT has so many|lacks 16 tensors"):
+        open_folder(folder)
+
+
+@pytest.mark.parametrize("name", [DATA, "bert_config.json", "vocab.txt"])
+def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    folder = copied("plain", tmp_path / "a")
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(CheckpointError, match=r"cannot be read|cut off"):
+        open_folder(folder)
 
 
 def _zip_with(path: Path, change: Callable[[zipfile.ZipFile], None]) -> Path:

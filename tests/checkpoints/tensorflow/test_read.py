@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 import zipfile
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,13 @@ from multibench.checkpoints.config import normalised_config
 from multibench.checkpoints.folder import open_folder
 from multibench.checkpoints.load import Head, load_model
 from multibench.checkpoints.locate import local_checkpoint
-from multibench.checkpoints.tensorflow import open_bundle, read_index, read_parameters, read_tensorflow
+from multibench.checkpoints.tensorflow import (
+    open_bundle,
+    read_index,
+    read_parameters,
+    read_tensorflow,
+    write_tensorflow,
+)
 from multibench.checkpoints.tensorflow.bundle import write_bundle
 from multibench.checkpoints.tensorflow.names import bert_variables, head_variables, is_training_state
 from multibench.errors import CheckpointError
@@ -228,6 +235,22 @@ def test_data_that_are_cut_off_or_changed_are_found(tmp_path: Path) -> None:
     data.write_bytes(whole[:3000] + bytes([whole[3000] ^ 1]) + whole[3001:])
     with pytest.raises(CheckpointError, match="fails its checksum"):
         dict(read_parameters(folder))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_only_one_tensor_is_held_at_a_time(tmp_path: Path, packed: bool) -> None:
+    weights, config = read_tensorflow(GOLDEN / "plain")
+    words = torch.rand(600_000, 8)
+    weights["bert.embeddings.word_embeddings.weight"] = words
+    weights = {name: tensor for name, tensor in weights.items() if name.startswith("bert.")}
+    folder = write_tensorflow(weights, {**config, "vocab_size": len(words)}, tmp_path / "a")
+    path = archive(folder, tmp_path / "a.zip", "") if packed else folder
+    tracemalloc.start()
+    total = sum(tensor.numel() for _, tensor in read_parameters(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert total == sum(tensor.numel() for tensor in weights.values())
+    assert peak < 4 * words.numel() + (6 << 20)
 
 
 @pytest.mark.shared
