@@ -61,7 +61,7 @@ class Files(ABC):
     def read(self, name: str, limit: int = _LARGEST_TEXT) -> bytes:
         """All bytes of a file; raises ``CheckpointError`` if there are more than ``limit``."""
         with self.open(name) as file:
-            content = file.read(limit + 1)
+            content = file.read(min(limit, self.size(name)) + 1)
         if len(content) > limit:
             raise CheckpointError(
                 f"{self.path / name} is larger than {limit // _MIB} MiB, far more than such a file needs."
