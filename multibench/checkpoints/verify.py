@@ -110,7 +110,7 @@ def verify_checkpoint(checkpoint: Checkpoint, path: Path, expected: str | None =
         return Verified(checkpoint, path, tuple(checks), source=source)
     checks.append(_weights(seen, folder))
     if seen.untrained_pooler:
-        checks.append(Check("pooler", None, "looks as it was initialised: pretraining did not use it"))
+        checks.append(Check("pooler", None, "looks as it was initialised: no training has changed it"))
     return Verified(checkpoint, path, tuple(checks), digest, folder.content, seen, source)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from multibench.checkpoints import Checkpoint
 from multibench.checkpoints.bring import bring, bring_archive, expected_bytes
 from multibench.checkpoints.hub import require_room
-from multibench.checkpoints.locate import find_below
+from multibench.checkpoints.locate import find_below, find_local
 from multibench.errors import DataError, UnavailableError
 from multibench.planning.plan import needed_splits, selected_checkpoints
 from multibench.suite import Suite
@@ -71,7 +71,7 @@ def fetch_suite(
     """
     fetched = Fetched(out)
     checkpoints = selected_checkpoints(suite, root)
-    _require_room_for(checkpoints, out)
+    _require_room_for(checkpoints, out, root)
     _fetch_data(suite, fetched, sources, say)
     _fetch_all(checkpoints, fetched, root, say)
     return fetched
@@ -90,13 +90,14 @@ def fetch_checkpoints(
         for checkpoint in checkpoints:
             fetched.checkpoints[checkpoint.id] = bring_archive(checkpoint, out, source)
         return fetched
-    _require_room_for(checkpoints, out)
+    _require_room_for(checkpoints, out, root)
     _fetch_all(checkpoints, fetched, root, say)
     return fetched
 
 
-def _require_room_for(checkpoints: list[Checkpoint], out: Path) -> None:
-    wanting = [c for c in checkpoints if find_below(c, out) is None]
+def _require_room_for(checkpoints: list[Checkpoint], out: Path, root: Path | None) -> None:
+    """Room for what has to be downloaded; what is on this machine may need none, and is seen to one by one."""
+    wanting = [c for c in checkpoints if find_below(c, out) is None and find_local(c, root) is None]
     require_room(out, sum(map(expected_bytes, wanting)), f"the weights of {len(wanting)} checkpoints")
 
 

@@ -20,7 +20,7 @@ from multibench.checkpoints.verify import Verified, verify_checkpoints
 from multibench.checkpoints.weights import weights_digest
 from multibench.errors import CheckpointError, UnavailableError, UnknownNameError
 from tests.support.command import multibench
-from tests.support.tiny import GOOD, VOCABULARY, make_checkpoint, weights_of, write_vocabulary
+from tests.support.tiny import GOOD, HIDDEN, VOCABULARY, make_checkpoint, weights_of, write_vocabulary
 
 
 @pytest.fixture(autouse=True)
@@ -57,28 +57,44 @@ def test_a_sound_checkpoint_passes(tmp_path: Path, kind: Any) -> None:
     json.dumps(verified.to_dict(), allow_nan=False)
 
 
-def test_a_fingerprint_is_what_transformers_computes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "head"),
+    [
+        (
+            "bert",
+            (
+                "cls.predictions.transform.dense",
+                "cls.predictions.transform.LayerNorm",
+                "cls.predictions.bias",
+            ),
+        ),
+        ("distilbert", ("vocab_transform", "vocab_layer_norm", "vocab_projector.bias")),
+    ],
+)
+def test_a_fingerprint_is_what_transformers_computes(
+    tmp_path: Path, kind: Any, head: tuple[str, str, str]
+) -> None:
     import torch
-    from transformers import BertForMaskedLM, BertTokenizer
+    from transformers import BertForMaskedLM, BertTokenizer, DistilBertForMaskedLM
 
-    tensors = weights_of("bert")
+    tensors = weights_of(kind)
     rng = np.random.default_rng(3)
-    hidden = len(tensors["pooler.dense.bias"])
     tensors |= {
-        "cls.predictions.transform.dense.weight": rng.normal(0, 0.3, (hidden, hidden)).astype(np.float32),
-        "cls.predictions.transform.dense.bias": rng.normal(0, 0.3, hidden).astype(np.float32),
-        "cls.predictions.transform.LayerNorm.weight": rng.normal(1, 0.1, hidden).astype(np.float32),
-        "cls.predictions.transform.LayerNorm.bias": rng.normal(0, 0.1, hidden).astype(np.float32),
-        "cls.predictions.bias": rng.normal(0, 0.1, len(VOCABULARY)).astype(np.float32),
+        f"{head[0]}.weight": rng.normal(0, 0.3, (HIDDEN, HIDDEN)).astype(np.float32),
+        f"{head[0]}.bias": rng.normal(0, 0.3, HIDDEN).astype(np.float32),
+        f"{head[1]}.weight": rng.normal(1, 0.1, HIDDEN).astype(np.float32),
+        f"{head[1]}.bias": rng.normal(0, 0.1, HIDDEN).astype(np.float32),
+        head[2]: rng.normal(0, 0.1, len(VOCABULARY)).astype(np.float32),
     }
-    path = make_checkpoint(tmp_path / "mlm", weights=tensors)
+    path = make_checkpoint(tmp_path / "mlm", kind, weights=tensors)
     seen = fingerprint(open_folder(path))
-    prefixed = {name if name.startswith("cls") else f"bert.{name}": value for name, value in tensors.items()}
-    theirs = make_checkpoint(tmp_path / "theirs", weights=prefixed)
-    model = BertForMaskedLM.from_pretrained(theirs).eval()
+    prefixed = {n if n.startswith(head) else f"{kind}.{n}": value for n, value in tensors.items()}
+    theirs = make_checkpoint(tmp_path / "theirs", kind, weights=prefixed)
+    model = (BertForMaskedLM if kind == "bert" else DistilBertForMaskedLM).from_pretrained(theirs).eval()
     tokenizer = BertTokenizer.from_pretrained(theirs)
     ids = tokenizer(module.MASKED[0], return_tensors="pt")
     with torch.no_grad():
+        ids = {name: value for name, value in ids.items() if kind == "bert" or name != "token_type_ids"}
         gap = model(**ids).logits[0, ids["input_ids"][0].tolist().index(tokenizer.mask_token_id)].softmax(0)
     assert seen.masked == ((VOCABULARY[int(gap.argmax())], pytest.approx(float(gap.max()), abs=1e-4)),)
     assert seen.gaps() == [(module.MASKED[0], *seen.masked[0])]
@@ -86,7 +102,7 @@ def test_a_fingerprint_is_what_transformers_computes(tmp_path: Path) -> None:
     embeddings = [value for name, value in tensors.items() if name.startswith("embeddings")]
     norm = sum(float((value.astype(np.float64) ** 2).sum()) for value in embeddings) ** 0.5
     assert seen.norms["embeddings"] == pytest.approx(norm, abs=1e-4)
-    assert set(seen.norms) == {"embeddings", "layer 0", "layer 1", "pooler"}
+    assert set(seen.norms) == {"embeddings", "layer 0", "layer 1"} | ({"pooler"} if kind == "bert" else set())
     assert seen == fingerprint(open_folder(path))
 
 

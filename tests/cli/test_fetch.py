@@ -49,6 +49,23 @@ def test_a_suite_is_fetched_and_planned_offline(hub: Hub, made: Path, tmp_path: 
     assert json.loads(planned.out)["missing"] == 2, planned.out
 
 
+def test_run_fetches_what_it_lacks_and_needs_no_hub_afterwards(hub: Hub, made: Path, tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    repository = hub.add(NAME, made, fault="wrong", on="model.safetensors", times=1)
+    bench.write(checkpoints=[{"ids": NAME}], finetuning_seeds=[0])
+    outcome = multibench("run", bench.suite, *bench.options, "--threads", 1)
+    assert outcome.code == 0, outcome.err
+    assert f"fetching {NAME}" in outcome.err
+    (run_id,) = bench.store.run_ids()
+    manifest = bench.store.manifest(run_id)
+    assert manifest["provenance"]["hub_commit"] == repository.commit
+    hub.repositories.clear()
+    bench.write(checkpoints=[{"ids": NAME}], finetuning_seeds=[0, 1])
+    outcome = multibench("run", bench.suite, *bench.options, "--threads", 1, "--offline", "--quiet")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert len(list(bench.store.run_ids())) == 2
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [("503", "HTTP status 503"), ("wrong", "arrived damaged twice"), ("gated", "the repository is gated")],
