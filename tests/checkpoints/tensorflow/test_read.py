@@ -16,10 +16,11 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
+from multibench.checkpoints.catalog import find
 from multibench.checkpoints.config import normalised_config
 from multibench.checkpoints.folder import open_folder
 from multibench.checkpoints.load import Head, load_model
-from multibench.checkpoints.locate import local_checkpoint
+from multibench.checkpoints.locate import find_local, local_checkpoint
 from multibench.checkpoints.tensorflow import (
     open_bundle,
     read_index,
@@ -107,6 +108,18 @@ def test_a_local_folder_or_archive_is_described_by_its_configuration(tmp_path: P
     for path in (GOLDEN / "plain", zipped):
         found = local_checkpoint(str(path), None, None, None, None).architecture
         assert (found.layers, found.hidden, found.vocab_size) == (2, 8, 34)
+
+
+def test_a_published_archive_lies_in_the_folder_of_its_id(tmp_path: Path) -> None:
+    known = find("google/bert_uncased_L-2_H-128_A-2")
+    folder = tmp_path / known.id
+    folder.mkdir(parents=True)
+    archive(GOLDEN / "plain", folder / "uncased_L-2_H-128_A-2.zip", "")
+    assert find_local(known, tmp_path) == folder
+    assert open_folder(folder, known.cased).content == open_folder(GOLDEN / "plain").content
+    archive(GOLDEN / "plain", folder / "other.zip", "")
+    with pytest.raises(CheckpointError, match="holds 2 archives of checkpoints"):
+        find_local(known, tmp_path)
 
 
 @pytest.mark.parametrize("packed", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
