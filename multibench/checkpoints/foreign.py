@@ -86,7 +86,13 @@ class ForeignFile:
         beside = self.path if self.path.is_dir() else self.path.parent
         texts = [
             beside / name
-            for name in ("config.json", "bert_config.json", "vocab.txt", "tokenizer_config.json")
+            for name in (
+                "config.json",
+                "bert_config.json",
+                "vocab.txt",
+                "tokenizer.json",
+                "tokenizer_config.json",
+            )
         ]
         stats = [
             (str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in (*self.files(), *texts) if p.is_file()

@@ -106,7 +106,7 @@ def bert_config(
 
     ``weights`` have the names of the Hugging Face model with prefix. The size of the vocabulary is always that of
     the embeddings, since vocabularies are padded after configurations are written. Raises ``CheckpointError``
-    if there are no embeddings or the number of heads cannot be known.
+    if there are no embeddings, other sizes are stated, or the number of heads cannot be known.
     """
     distil = any(name.startswith("distilbert.") for name in weights)
     prefix = "distilbert." if distil else "bert."
@@ -135,6 +135,12 @@ def bert_config(
     if not distil:
         shapes["type_vocab_size"] = shape("bert.embeddings.token_type_embeddings.weight")[0]
     said = stated.get("vocab_size", vocab_size)
+    wrong = [key for key, size in shapes.items() if stated.get(key, size) != size]
+    if wrong:
+        raise CheckpointError(
+            f"{where}: the configuration states {wrong[0]} = {stated[wrong[0]]!r}, the weights have "
+            f"{shapes[wrong[0]]}. They belong to different models."
+        )
     if said != vocab_size:
         notes.append(f"The vocabulary is padded from {said} to {vocab_size} embeddings.")
     return {
@@ -194,9 +200,14 @@ def config_beside(*folders: Path) -> dict[str, Any]:
     """``config.json``, or Google's ``bert_config.json``, of the first folder that has one; else nothing."""
     for folder in folders:
         for name in ("config.json", "bert_config.json"):
-            if (folder / name).is_file():
-                with (folder / name).open("rb") as file:
-                    return parse_config(file.read(_SMALL + 1), str(folder / name))
+            path = folder / name
+            if path.is_file():
+                try:
+                    with path.open("rb") as file:
+                        content = file.read(_SMALL + 1)
+                except OSError as error:
+                    raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
+                return parse_config(content, str(path))
     return {}
 
 

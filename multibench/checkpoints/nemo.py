@@ -110,8 +110,11 @@ def read_nemo(path: Path, cased: bool | None = None) -> Imported:
 
 def _members(file: Path) -> dict[str, bytes]:
     if file.is_dir():
-        paths = [p for p in sorted(file.iterdir()) if p.is_file()]
-        return {p.name: p.read_bytes() for p in paths if _wanted(p.name, p.stat().st_size)}
+        try:
+            paths = [p for p in sorted(file.iterdir()) if p.is_file() and _wanted(p.name, p.stat().st_size)]
+            return {path.name: path.read_bytes() for path in paths}
+        except OSError as error:
+            raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from error
     return read_tar(file, _wanted)
 
 
@@ -138,7 +141,7 @@ def _converted(
         )
     stated = _encoder_settings(settings, members, file)
     if is_megatron(encoder):
-        name = _artifact(members, _VERSION)
+        name = _artifact(members, None, _VERSION)
         said = parse_config(members[name], f"{file}: {name}") if name else {}
         found, config = from_megatron(encoder, said.get("checkpoint_version"), stated, file, notes)
         if "bert.pooler.dense.weight" not in found:
@@ -219,10 +222,8 @@ def _artifact(members: Mapping[str, bytes], stated: object, *endings: str) -> st
 
     Else the first member with one of ``endings``; NeMo puts a random prefix before names.
     """
-    if isinstance(stated, str):
-        name = stated.removeprefix("nemo:").rpartition("/")[2]
-        if name in members:
-            return name
-    return next(
-        (n for ending in (str(stated), *endings) for n in sorted(members) if n.endswith(ending)), None
-    )
+    name = stated.removeprefix("nemo:").rpartition("/")[2] if isinstance(stated, str) else ""
+    if name in members:
+        return name
+    known = (name, *endings) if name else endings
+    return next((n for ending in known for n in sorted(members) if n.endswith(ending)), None)

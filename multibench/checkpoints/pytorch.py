@@ -79,7 +79,8 @@ def read_pytorch(path: Path, cased: bool | None = None) -> Imported:
     notes: list[str] = []
     if is_megatron(weights):
         arguments = tree.get("args")
-        said = vars(arguments) if isinstance(arguments, argparse.Namespace) else {}
+        given = vars(arguments) if isinstance(arguments, argparse.Namespace) else {}
+        said = {key: value for key, value in given.items() if isinstance(value, (str, int, float))}
         version = tree.get("checkpoint_version", 0)
         found, config = from_megatron(weights, version, {**said, **stated}, file, notes)
         cased = _TOKENIZER_CASES.get(str(said.get("tokenizer_type"))) if cased is None else cased

@@ -156,6 +156,35 @@ def test_plain_and_gzipped_archives_folders_and_unpacked_members_are_one_checkpo
         open_folder(tmp_path / "one")
 
 
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (
+            {"config": {"num_attention_heads": 2, "num_hidden_layers": 10**6}},
+            r"num_hidden_layers = 1000000, the .* 2\.",
+        ),
+        (
+            {"config": {"num_attention_heads": 2, "intermediate_size": 10**12}},
+            "They belong to different models",
+        ),
+        ({"config": {"num_attention_heads": "two"}}, "and two attention heads were given"),
+        ({"config": {}}, "and no attention heads were given"),
+        ({"config_file": ""}, "and no attention heads were given"),
+        ([], "and no attention heads were given"),
+    ],
+)
+def test_a_configuration_that_is_not_the_weights_own_is_refused(
+    tmp_path: Path, model: Any, expected: str
+) -> None:
+    settings = {"language_model": model, "tokenizer": {"vocab_file": ""}}
+    changes: dict[str, bytes | None] = {
+        "model_config.yaml": json.dumps(settings).encode(),
+        "2c3d_bert-base-uncased_encoder_config.json": None,
+    }
+    with pytest.raises(CheckpointError, match=expected):
+        open_folder(_repacked(GOLDEN / "qa.nemo", tmp_path / "a.nemo", changes))
+
+
 def test_an_own_head_of_spans_is_read(tmp_path: Path) -> None:
     model = load_model(open_folder(GOLDEN / "qa.nemo"), Head("span", 2), own_head=True)
     known = np.load(GOLDEN / "nemo.npz")
@@ -269,6 +298,7 @@ def _megatron(path: Path, **changes: Any) -> Path:
         ({"args": Namespace(num_attention_heads=3)}, "8 hidden units and 3 attention heads"),
         ({"args": None}, "8 hidden units and no attention heads were given; put a config.json"),
         ({"args": Namespace(num_attention_heads=2, openai_gelu=True)}, "openai_gelu = True"),
+        ({"args": Namespace(openai_gelu=torch.ones(2))}, "no attention heads were given"),
         ({"model": {}}, "no matrix"),
         ({"model": [1]}, "holds a list"),
     ],
