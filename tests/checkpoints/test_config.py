@@ -53,7 +53,10 @@ def test_old_google_configurations_name_no_type(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"model_type": "roberta"}, "architecture 'roberta'; multibench fine-tunes bert, distilbert, megatron-bert"),
+        (
+            {"model_type": "roberta"},
+            "architecture 'roberta'; multibench fine-tunes bert, distilbert, megatron-bert",
+        ),
         ({"model_type": "DROP", "hidden_size": "DROP"}, "architecture 'None'"),
         ({"position_embedding_type": "relative_key"}, "'relative_key' position embeddings"),
         ({"auto_map": {"AutoModel": "evil.Model"}}, "code of its own"),
