@@ -26,7 +26,17 @@ from multibench.errors import CheckpointError, StorageError
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
-__all__ = ["cached", "differing", "download", "has_weights", "require_room", "weight_names", "why"]
+__all__ = [
+    "DESCRIPTION",
+    "DISK_ERRORS",
+    "cached",
+    "differing",
+    "download",
+    "has_weights",
+    "require_room",
+    "weight_names",
+    "why",
+]
 
 DESCRIPTION = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
 _WEIGHTS = (
@@ -40,6 +50,7 @@ _ANSWER_SECONDS = 10
 # Pauses before a request is repeated that was answered by an error which may pass. Broken connections and
 # silence are not repeated here: the client itself has tried six times by then.
 _PAUSES = (1.0, 3.0)
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS})
 _MAY_PASS = {408, 429, 500, 502, 503, 504}
 
 
@@ -118,7 +129,7 @@ def download(location: str, revision: str | None = None, cache: Path | None = No
             with _silent_client():
                 return _download(location, revision, cache)
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EACCES}:
+            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
                 raise StorageError(
                     f"{location} could not be stored: {os.strerror(error.errno)}. Make room, or give another folder."
                 ) from error

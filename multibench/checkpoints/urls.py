@@ -13,7 +13,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from multibench.checkpoints.checkpoint import Source
-from multibench.checkpoints.hub import require_room
+from multibench.checkpoints.hub import DISK_ERRORS, require_room
 from multibench.errors import UnavailableError
 
 __all__ = ["address_of", "download_url"]
@@ -41,11 +41,12 @@ def address_of(source: Source) -> str | None:
 def download_url(url: str, folder: Path) -> Path:
     """The file at ``url`` in ``folder``, under its own name; a part that is there already is not fetched again.
 
-    A server that is silent for 10 seconds is asked again, from where it broke off; five times in a row end it.
-    Raises ``UnavailableError``, and ``StorageError`` if there is no room for the file.
+    A server that is silent for 10 seconds is asked again, from where it broke off; five attempts that bring nothing
+    end it. Raises ``UnavailableError``, ``StorageError`` if there is no room for the file, and the ``OSError`` of
+    a disk that refuses.
     """
     path = folder / url.rpartition("/")[2]
-    fruitless, had = 0, -1
+    fruitless, had = 0, 0
     while True:
         try:
             with _open(url) as response:
@@ -57,12 +58,11 @@ def download_url(url: str, folder: Path) -> Path:
                 raise UnavailableError(f"{url} was answered with HTTP status {error.code}.") from error
             reason = f"it answers with HTTP status {error.code}"
         except (OSError, HTTPException) as error:
-            if isinstance(error, OSError) and error.filename is not None:
+            if isinstance(error, OSError) and (error.filename is not None or error.errno in DISK_ERRORS):
                 raise
             reason = str(getattr(error, "reason", error)) or type(error).__name__
         have = sum(part.stat().st_size for part in folder.glob(f".{path.name}.*.part"))
-        fruitless = 0 if have > had >= 0 else fruitless + 1
-        had = have
+        fruitless, had = fruitless + (have <= had), have
         if fruitless == _ATTEMPTS:
             raise UnavailableError(
                 f"{url} cannot be fetched: {reason}. What arrived is kept; the same command goes on from there."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import zipfile
@@ -142,9 +143,13 @@ def test_a_file_by_address_goes_on_where_it_broke_off(
     hub: Hub, archive: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.archives.fault = "truncated"
+
+    def stop(_: float) -> None:
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as once:
-        once.setattr(urls, "_ATTEMPTS", 1)
-        with pytest.raises(UnavailableError, match="the connection broke off after"):
+        once.setattr(urls.time, "sleep", stop)
+        with pytest.raises(KeyboardInterrupt):
             download_url(archive, tmp_path)
     (part,) = tmp_path.glob(".bert.zip.*.part")
     half = part.stat().st_size
@@ -176,6 +181,28 @@ def test_a_file_by_address_that_cannot_be_had_is_a_sentence(
         download_url(archive, tmp_path)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "bert.zip").exists()
+
+
+def test_a_file_that_always_arrives_damaged_in_pieces_is_given_up_on(
+    hub: Hub, archive: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = iter(range(1000))
+    monkeypatch.setattr(type(hub.archives), "fails", lambda *_: ["wrong", "truncated"][next(turns) // 2 % 2])
+    with pytest.raises(UnavailableError, match="MD5"):
+        download_url(archive, tmp_path)
+    assert next(turns) < 60
+
+
+def test_a_disk_that_fills_up_is_a_sentence(
+    hub: Hub, archive: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(urls, "_continue", full)
+    checkpoint = replace(STEP, sources=(replace(STEP.sources[1], location=archive),))
+    with pytest.raises(StorageError, match=r"No space left on device\. Make room"):
+        bring(checkpoint, tmp_path)
 
 
 def test_a_missing_address_is_said_at_once(hub: Hub, tmp_path: Path) -> None:
