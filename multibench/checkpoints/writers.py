@@ -133,7 +133,7 @@ def write_nemo(
     }
     content = io.BytesIO()
     torch.save({n: t.contiguous() for n, t in saved.items()}, content)
-    members = {
+    members: dict[str, bytes | memoryview] = {
         CONFIG: yaml.safe_dump(settings, sort_keys=False).encode(),
         WEIGHTS: content.getbuffer(),
         "vocab.txt": _vocabulary(source),

@@ -10,7 +10,12 @@ from tests.support.command import multibench
 
 
 def test_the_page_compares_the_steps_and_says_where_the_noise_comes_from(tmp_path: Path) -> None:
-    settings = ["tasks=[pocket_similarity]", "evaluations={}", "finetuning_seeds=0-1", "recipe={base: pocket, epochs: 1}"]
+    settings = [
+        "tasks=[pocket_similarity]",
+        "evaluations={}",
+        "finetuning_seeds=0-1",
+        "recipe={base: pocket, epochs: 1}",
+    ]
     options = [word for setting in settings for word in ("--set", setting)]
     family = f"checkpoints=[{{family: pocket, pretraining_seeds: 0-1, steps: [0, {STEPS[-1]}]}}]"
     outcome = multibench(
