@@ -29,16 +29,30 @@ _STALE_SECONDS = 60.0
 
 
 class Claims:
-    """The claims of one suite, in ``folder`` (``RESULTS/<suite>/claims``)."""
+    """The claims of one suite, in ``folder`` (``RESULTS/<suite>/claims``).
+
+    At the end of a ``with`` block no claim taken in it is left, wherever an interruption struck.
+    """
 
     def __init__(self, folder: Path, stale_seconds: float = _STALE_SECONDS) -> None:
         self._folder = folder
         self._stale_seconds = stale_seconds
+        self._last: Claim | None = None
+
+    def __enter__(self) -> Claims:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._last is not None:
+            self._last.release()
 
     def take(self, run_id: str) -> Claim | None:
         """A claim on the run, or None while a living process holds it."""
         path = self._folder / run_id
         claim = Claim(path)
+        self._last = claim  # a process makes one run at a time
         with writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         if claim.create():
@@ -120,8 +134,13 @@ class Claim:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Stop renewing and remove the file, if it is still this claim's. May be called again."""
         self._done.set()
-        self._renewer.join()
+        if self._renewer.is_alive():
+            self._renewer.join()
         with contextlib.suppress(OSError, ValueError):
             if json.loads(self._path.read_bytes())["token"] == self._token:
                 self._path.unlink()

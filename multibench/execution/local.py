@@ -64,13 +64,12 @@ def run_plan(
     todo = plan.todo(retry_failed)
     modules = [load_module(metric.evaluate) for metric in plan.suite.metric] if todo else []
     workshop = Workshop(sources, choose_device(device), modules)
-    claims = Claims(store.folder / "claims")
     for run in todo:
         check_inputs(run)
     made: Counter[str] = Counter()
     started = time.perf_counter()
     suite = suite_record(plan)
-    with progress:
+    with Claims(store.folder / "claims") as claims, progress:
         for remark in plan.remarks:
             progress.say(remark)
         progress.begin(len(plan.runs), len(plan.runs) - len(todo))

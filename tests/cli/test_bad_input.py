@@ -100,7 +100,7 @@ CHECKPOINTS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "deeper": (_reconfigure(num_hidden_layers=3), ["lacks", "config.json asks for", "encoder.layer.2"]),
     "shallower": (_reconfigure(num_hidden_layers=1), ["has no place for", "encoder.layer.1"]),
     "heads that do not divide": (_reconfigure(num_attention_heads=5), ["config.json"]),
-    "unknown architecture": (_reconfigure(model_type="xlnet"), ["'xlnet'", "bert and distilbert"]),
+    "unknown architecture": (_reconfigure(model_type="xlnet"), ["'xlnet'", "bert, distilbert"]),
     "relative positions": (_reconfigure(position_embedding_type="relative_key"), ["'relative_key'"]),
     "too few positions": (_reconfigure(max_position_embeddings=16), ["16", "32"]),
     "foreign vocabulary": (_foreign_words, ["% of pairs.dev into [UNK]"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,9 @@ def own_folders(folder: Path) -> Iterator[None]:
     import evaluate.config
 
     with pytest.MonkeyPatch.context() as patch:
+        # The package of copies that Python has imported stays with the folder that it came from.
+        for name in [name for name in sys.modules if name.partition(".")[0] == "evaluate_modules"]:
+            patch.delitem(sys.modules, name)
         patch.setattr(evaluate.config, "HF_MODULES_CACHE", folder / "modules")
         patch.setattr(evaluate.config, "HF_METRICS_CACHE", folder / "metrics")
         patch.setattr(evaluate.config, "HF_EVALUATE_OFFLINE", True)

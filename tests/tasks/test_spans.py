@@ -244,7 +244,7 @@ def test_a_run_gets_the_windows_of_its_settings() -> None:
     from multibench.execution.run import Workshop
 
     examples = _random_examples(np.random.default_rng(3), 20)
-    workshop = Workshop(DataSources(), torch.device("cpu"), {("reading", "dev"): examples})
+    workshop = Workshop(DataSources(), torch.device("cpu"), _examples={("reading", "dev"): examples})
     folder, task = SimpleNamespace(vocabulary=VOCABULARY), SimpleNamespace(name="reading")
     found = []
     for placed in ({"window_overlap": 9}, {"doc_stride": 9}, {"doc_stride": 20}):
