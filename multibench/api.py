@@ -20,7 +20,7 @@ from multibench.tasks import DataSources
 if TYPE_CHECKING:
     from multibench.checkpoints.convert import convert
     from multibench.checkpoints.verify import verify_checkpoints
-    from multibench.execution.local import SuiteOutcome
+    from multibench.execution.outcome import SuiteOutcome
     from multibench.planning.fetch import Fetched
     from multibench.reports.comparison import compare
     from multibench.reports.power import power
@@ -151,7 +151,8 @@ def run(
     Raises the errors of ``multibench.errors`` for inputs that cannot be used; whatever was finished
     before stays stored.
     """
-    # Torch comes last: what is wrong with a suite, its data or its folders is said at once.
+    # Torch comes last: what is wrong with a suite, its data or its folders is said at once, and that all is done.
+    from multibench.execution.outcome import SuiteOutcome, count_failed
     from multibench.execution.progress import make_progress
 
     if offline:
@@ -173,6 +174,13 @@ def run(
         on_fetch=lambda name: progress.say(f"fetching {name}"),
         verify=True,
     )
+    todo = made.todo(retry_failed)
+    if not todo:
+        with progress:
+            for remark in made.remarks:
+                progress.say(remark)
+            progress.begin(len(made.runs), len(made.runs))
+        return SuiteOutcome({}, count_failed(made, store), 0.0)
     from multibench.execution.local import run_plan
     from multibench.execution.workers import extra_workers, run_arguments
 
@@ -181,7 +189,7 @@ def run(
     arguments = run_arguments(
         suite, results, data, checkpoints, overrides, device, threads, offline, retry_failed
     )
-    with extra_workers(min(workers, len(made.todo(retry_failed))) - 1, arguments, threads):
+    with extra_workers(min(workers, len(todo)) - 1, arguments, threads):
         return run_plan(made, store, sources, progress, device, threads, retry_failed)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 import traceback
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from multibench.errors import MultibenchError, UnavailableError
 from multibench.execution.claims import Claims
+from multibench.execution.outcome import SuiteOutcome, count_failed
 from multibench.execution.progress import ProgressReport
 from multibench.execution.run import Workshop, check_inputs, execute, record_failure
 from multibench.metrics.evaluate_adapter import load_module
@@ -19,19 +19,10 @@ from multibench.planning import Plan, PlannedRun
 from multibench.results.store import RunStore
 from multibench.tasks import DataSources
 
-__all__ = ["SuiteOutcome", "choose_device", "run_plan"]
+__all__ = ["choose_device", "run_plan"]
 
 _POLL_SECONDS = 0.5
 _ELSEWHERE = "made by another process"
-
-
-@dataclass(frozen=True)
-class SuiteOutcome:
-    """How many runs this process made, by status; how many of the suite's runs are failed now; how long it took."""
-
-    made: dict[str, int]
-    failed: int
-    seconds: float
 
 
 def choose_device(name: str) -> torch.device:
@@ -84,15 +75,8 @@ def run_plan(
             if len(left) == len(todo):
                 time.sleep(_POLL_SECONDS)  # all that is left is being made by others
             todo = left
-    kept = sum(_is_failed(run, store) for run in plan.runs) + made["kept"]
-    return SuiteOutcome(dict(made), kept, time.perf_counter() - started)
-
-
-def _is_failed(run: PlannedRun, store: RunStore) -> bool:
-    """Whether the run is stored as failed, by whichever process."""
-    if run.state in {"done", "collapsed", "diverged"} or run.run_id is None:
-        return False
-    return store.path(run.run_id).is_dir() and store.manifest(run.run_id)["status"] == "failed"
+    failed = count_failed(plan, store) + made["kept"]
+    return SuiteOutcome(dict(made), failed, time.perf_counter() - started)
 
 
 def _attempt(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from multibench import api
-from multibench.execution.local import SuiteOutcome
+from multibench.execution.outcome import SuiteOutcome
 from multibench.planning import Plan
 from multibench.results import Results, RunStore
 

@@ -1,0 +1,30 @@
+"""How a suite ended; needs no torch, so that a suite with nothing left to do is told at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from multibench.planning import Plan, PlannedRun
+from multibench.results.store import RunStore
+
+__all__ = ["SuiteOutcome", "count_failed"]
+
+
+@dataclass(frozen=True)
+class SuiteOutcome:
+    """How many runs this process made, by status; how many of the suite's runs are failed now; how long it took."""
+
+    made: dict[str, int]
+    failed: int
+    seconds: float
+
+
+def count_failed(plan: Plan, store: RunStore) -> int:
+    """How many of the plan's runs are stored as failed, by whichever process."""
+    return sum(_is_failed(run, store) for run in plan.runs)
+
+
+def _is_failed(run: PlannedRun, store: RunStore) -> bool:
+    if run.state in {"done", "collapsed", "diverged"} or run.run_id is None:
+        return False
+    return store.path(run.run_id).is_dir() and store.manifest(run.run_id)["status"] == "failed"
