@@ -177,9 +177,7 @@ def run(
     todo = made.todo(retry_failed)
     if not todo:
         with progress:
-            for remark in made.remarks:
-                progress.say(remark)
-            progress.begin(len(made.runs), len(made.runs))
+            progress.open_suite(made, 0)
         return SuiteOutcome({}, count_failed(made, store), 0.0)
     from multibench.execution.local import run_plan
     from multibench.execution.workers import extra_workers, run_arguments

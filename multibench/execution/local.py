@@ -13,7 +13,8 @@ from multibench.errors import MultibenchError, UnavailableError
 from multibench.execution.claims import Claims
 from multibench.execution.outcome import SuiteOutcome, count_failed
 from multibench.execution.progress import ProgressReport
-from multibench.execution.run import Workshop, check_inputs, execute, record_failure
+from multibench.execution.run import check_inputs, execute, record_failure
+from multibench.execution.workshop import Workshop
 from multibench.metrics.evaluate_adapter import load_module
 from multibench.planning import Plan, PlannedRun
 from multibench.results.store import RunStore
@@ -53,7 +54,7 @@ def run_plan(
     if threads is not None:
         torch.set_num_threads(threads)
     todo = plan.todo(retry_failed)
-    modules = [load_module(metric.evaluate) for metric in plan.suite.metric] if todo else []
+    modules = [load_module(metric.evaluate) for metric in plan.suite.metric]
     workshop = Workshop(sources, choose_device(device), modules)
     for run in todo:
         check_inputs(run)
@@ -61,9 +62,7 @@ def run_plan(
     started = time.perf_counter()
     suite = suite_record(plan)
     with Claims(store.folder / "claims") as claims, progress:
-        for remark in plan.remarks:
-            progress.say(remark)
-        progress.begin(len(plan.runs), len(plan.runs) - len(todo))
+        progress.open_suite(plan, len(todo))
         while todo:
             left = []
             for run in todo:

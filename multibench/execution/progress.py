@@ -9,7 +9,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from multibench.planning import PlannedRun
+from multibench.planning import Plan, PlannedRun
 
 __all__ = ["BarProgress", "LineProgress", "ProgressReport", "make_progress", "run_title"]
 
@@ -31,6 +31,12 @@ class ProgressReport:
 
     def say(self, text: str) -> None:
         """A remark that stays readable."""
+
+    def open_suite(self, plan: Plan, left: int) -> None:
+        """A suite begins, ``left`` of whose runs are to be made: its remarks, then how many runs there are."""
+        for remark in plan.remarks:
+            self.say(remark)
+        self.begin(len(plan.runs), len(plan.runs) - left)
 
     def begin(self, total: int, done: int) -> None:
         """A suite of ``total`` runs, ``done`` of which are stored."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +18,14 @@ from multibench.checkpoints.folder import CheckpointFolder
 from multibench.checkpoints.load import Dropout, Head, initialise_head, load_model
 from multibench.errors import CheckpointError, StatisticsError
 from multibench.execution.modules import module_scores
+from multibench.execution.workshop import Workshop
 from multibench.metrics import METRICS
-from multibench.metrics.evaluate_adapter import EvaluateModule
 from multibench.metrics.squad import answer_outputs, given_answers
 from multibench.planning import PlannedRun
-from multibench.recipes import Hyperparameters
 from multibench.results import provenance
 from multibench.results.store import Predictions, RunStore, writing
-from multibench.tasks import DataSources, Examples, Task, load_split
-from multibench.tasks.cache import cached
-from multibench.tasks.encode import Encoded, encode
-from multibench.tasks.spans import EncodedSpans, encode_windows
+from multibench.tasks import Examples, Task
+from multibench.tasks.encode import Encoded
 from multibench.training.loop import TrainingRecord, train
 from multibench.training.predict import collapse_evidence, predict, predict_spans
 from multibench.training.spans import best_answers
@@ -39,63 +35,7 @@ if TYPE_CHECKING:
 
     from multibench.execution.progress import ProgressReport
 
-__all__ = ["RunOutcome", "Workshop", "check_inputs", "execute", "in_classes_of", "record_failure"]
-
-
-@dataclass
-class Workshop:
-    """What the runs of one process share: where data is, the device, and what is in memory already."""
-
-    sources: DataSources
-    device: torch.device
-    modules: Sequence[EvaluateModule] = ()
-    """Modules of ``evaluate`` that score each evaluation, too."""
-    _examples: dict[tuple[str, str], Examples] = field(default_factory=dict)
-    _encoded: dict[tuple[str, str, str, int], Encoded] = field(default_factory=dict)
-    _windows: dict[tuple[str, str, str, int, int | None, int, int | None], EncodedSpans] = field(
-        default_factory=dict
-    )
-
-    def examples(self, task: Task, split: str) -> Examples:
-        """A split, loaded once."""
-        key = (task.name, split)
-        if key not in self._examples:
-            self._examples[key] = load_split(task, split, self.sources)
-        return self._examples[key]
-
-    def encoded(self, folder: CheckpointFolder, task: Task, split: str, max_length: int) -> Encoded:
-        """A split's token ids under a vocabulary, made once for all checkpoints that share it."""
-        key = (folder.vocabulary.digest, task.name, split, max_length)
-        if key not in self._encoded:
-            examples, vocabulary = self.examples(task, split), folder.vocabulary
-            self._encoded[key] = cached(
-                Encoded,
-                examples,
-                (vocabulary.digest, max_length),
-                lambda: encode(examples, vocabulary.tokenizer(), max_length),
-            )
-        return self._encoded[key]
-
-    def windows(
-        self, folder: CheckpointFolder, task: Task, split: str, settings: Hyperparameters
-    ) -> EncodedSpans:
-        """The windows of a span task's split under a vocabulary, made once for all checkpoints that share it."""
-        cut = (
-            settings.max_length,
-            settings.doc_stride,
-            settings.max_question_length,
-            settings.window_overlap,
-        )
-        key = (folder.vocabulary.digest, task.name, split, *cut)
-        if key not in self._windows:
-            examples, vocabulary = self.examples(task, split), folder.vocabulary
-            self._windows[key] = cached(
-                EncodedSpans,
-                examples,
-                (vocabulary.digest, *cut),
-                lambda: encode_windows(examples, vocabulary.tokenizer(), *cut),
-            )
-        return self._windows[key]
+__all__ = ["RunOutcome", "check_inputs", "execute", "in_classes_of", "record_failure"]
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,10 @@ def share_table(results: Results) -> Table:
 
 
 def _spread(part: dict[str, Any]) -> str:
-    value, low, high = (100 * max(0.0, part[key] or 0.0) ** 0.5 for key in ("value", "low", "high"))
+    bounds = [part[key] for key in ("value", "low", "high")]
+    if None in bounds:
+        return "unknown"
+    value, low, high = (100 * max(0.0, bound) ** 0.5 for bound in bounds)
     return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
@@ -92,7 +95,7 @@ def demo_page(folder: Path) -> str:
             f"  multibench scores   {folder} --metric all",
             f"  multibench compare  {folder} {where}",
             f"  multibench variance {folder} --where step={last}",
-            f"  multibench power    {folder} {where} --task pocket_inference --effect 0.01",
+            f"  multibench power    {folder} {where} --effect 0.01",
             "  multibench list families        the published checkpoints to do the same with",
             "  multibench show suite demo      the suite file behind this, a pattern for your own",
             "",

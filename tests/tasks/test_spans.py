@@ -241,7 +241,7 @@ def test_a_question_that_leaves_no_room_is_refused() -> None:
 def test_a_run_gets_the_windows_of_its_settings() -> None:
     import torch
 
-    from multibench.execution.run import Workshop
+    from multibench.execution.workshop import Workshop
 
     examples = _random_examples(np.random.default_rng(3), 20)
     workshop = Workshop(DataSources(), torch.device("cpu"), _examples={("reading", "dev"): examples})
