@@ -152,6 +152,7 @@ def run(
     before stays stored.
     """
     # Torch comes last: what is wrong with a suite, its data or its folders is said at once, and that all is done.
+    from multibench.execution.claims import Claims
     from multibench.execution.outcome import SuiteOutcome, count_failed
     from multibench.execution.progress import make_progress
 
@@ -163,6 +164,7 @@ def run(
     store = RunStore(results / loaded.name)
     with writing(store.folder):
         store.folder.mkdir(parents=True, exist_ok=True)
+        Claims(store.folder / "claims").clear_dead()
     progress = make_progress(quiet)
     sources = _sources(loaded, data)
     made = make_plan(

@@ -66,13 +66,22 @@ class Claims:
             path.unlink(missing_ok=True)
             return claim if claim.create() else None
 
+    def clear_dead(self) -> None:
+        """Remove the claims whose owners are dead, of runs that were stored just before the end included."""
+        for name in self._names():
+            with self._lock():
+                if self._is_stale(self._folder / name):
+                    (self._folder / name).unlink(missing_ok=True)
+
     def living(self) -> set[str]:
         """Ids of the runs that some process is making now. Writes nothing."""
+        return {name for name in self._names() if not self._is_stale(self._folder / name, time.time())}
+
+    def _names(self) -> list[str]:
         try:
-            names = [entry.name for entry in os.scandir(self._folder) if not entry.name.startswith(".")]
+            return [entry.name for entry in os.scandir(self._folder) if not entry.name.startswith(".")]
         except FileNotFoundError:
-            return set()
-        return {name for name in names if not self._is_stale(self._folder / name, time.time())}
+            return []
 
     def _is_stale(self, path: Path, now: float | None = None) -> bool:
         try:

@@ -1,0 +1,31 @@
+"""Claims of the dead are cleared away, those of the living stay."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from multibench.execution.claims import Claims
+
+
+def _dead_owner() -> dict[str, object]:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return {"host": socket.gethostname(), "pid": process.pid, "started": "1", "token": "gone"}
+
+
+def test_only_claims_of_the_dead_are_cleared(tmp_path: Path) -> None:
+    claims = Claims(tmp_path / "claims")
+    claims.clear_dead()  # no folder yet: nothing to do
+    mine = claims.take("living")
+    assert mine is not None
+    # What a process leaves that was killed between storing its run and releasing the claim.
+    (tmp_path / "claims" / "dead").write_text(json.dumps(_dead_owner()), "utf-8")
+    assert claims.living() == {"living"}
+    claims.clear_dead()
+    assert sorted(path.name for path in (tmp_path / "claims").glob("[!.]*")) == ["living"]
+    mine.release()
+    assert not list((tmp_path / "claims").glob("[!.]*"))
