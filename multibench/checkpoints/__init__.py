@@ -1,6 +1,6 @@
-"""Checkpoints: their facts (``families/*.toml``), the catalogue that finds and selects them, and loading."""
+"""Checkpoints: the catalogue of them, their formats, getting them onto this machine, and loading."""
 
-from multibench.checkpoints.catalog import (
+from multibench.checkpoints.catalogue.lookup import (
     FAMILIES,
     Architecture,
     Checkpoint,

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from uuid import uuid4
 
 from multibench import network
-from multibench.checkpoints.catalog import find
+from multibench.checkpoints.catalogue.lookup import find
+from multibench.checkpoints.download.locate import fetch
 from multibench.checkpoints.folder import CheckpointFolder, open_folder
-from multibench.checkpoints.imported import without_copies
-from multibench.checkpoints.locate import fetch
-from multibench.checkpoints.tensorflow import write_tensorflow
-from multibench.checkpoints.writers import Written, write_huggingface, write_nemo
+from multibench.checkpoints.formats.imported import without_copies
+from multibench.checkpoints.formats.tensorflow import write_tensorflow
+from multibench.checkpoints.formats.writers import Written, write_huggingface, write_nemo
 from multibench.errors import CheckpointError, StorageError
 
 if TYPE_CHECKING:

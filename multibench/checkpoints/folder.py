@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multibench.cache import remembered_digest
-from multibench.checkpoints.config import ModelConfig, normalised_config, read_config
-from multibench.checkpoints.foreign import find_foreign
-from multibench.checkpoints.vocabulary import Vocabulary, read_vocabulary
-from multibench.checkpoints.weights import (
+from multibench.checkpoints.formats.config import ModelConfig, normalised_config, read_config
+from multibench.checkpoints.formats.foreign import find_foreign
+from multibench.checkpoints.formats.vocabulary import Vocabulary, read_vocabulary
+from multibench.checkpoints.formats.weights import (
     canonical_name,
     canonical_tensors,
     read_weights,

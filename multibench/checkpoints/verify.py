@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from multibench.checkpoints import hub
-from multibench.checkpoints.bring import read_record
-from multibench.checkpoints.catalog import find
-from multibench.checkpoints.checkpoint import Checkpoint
+from multibench.checkpoints.catalogue.checkpoint import Checkpoint
+from multibench.checkpoints.catalogue.lookup import find
+from multibench.checkpoints.download import hub
+from multibench.checkpoints.download.bring import read_record
+from multibench.checkpoints.download.locate import find_local, local_checkpoint
 from multibench.checkpoints.fingerprint import Fingerprint, fingerprint, unknown_share
 from multibench.checkpoints.folder import CheckpointFolder, open_folder
-from multibench.checkpoints.locate import find_local, local_checkpoint
 from multibench.errors import CheckpointError, UnavailableError
 
 __all__ = ["Check", "Verified", "verify_checkpoint", "verify_checkpoints"]

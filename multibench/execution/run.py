@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from multibench.checkpoints.bring import fetched_commit
-from multibench.checkpoints.config import read_config
+from multibench.checkpoints.download.bring import fetched_commit
 from multibench.checkpoints.folder import CheckpointFolder
+from multibench.checkpoints.formats.config import read_config
 from multibench.checkpoints.load import Dropout, Head, initialise_head, load_model
 from multibench.errors import CheckpointError, StatisticsError
 from multibench.execution.modules import module_scores

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from multibench.checkpoints import Checkpoint
-from multibench.checkpoints.bring import bring, bring_archive, expected_bytes
-from multibench.checkpoints.hub import require_room
-from multibench.checkpoints.locate import find_below, find_local
+from multibench.checkpoints.download.bring import bring, bring_archive, expected_bytes
+from multibench.checkpoints.download.hub import require_room
+from multibench.checkpoints.download.locate import find_below, find_local
 from multibench.errors import DataError, UnavailableError
 from multibench.planning.plan import needed_splits, selected_checkpoints
 from multibench.suite import Suite

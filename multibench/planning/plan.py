@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from multibench.checkpoints import Checkpoint
+from multibench.checkpoints.download.locate import fetch, find_local, local_checkpoint
 from multibench.checkpoints.folder import CheckpointFolder, open_folder
-from multibench.checkpoints.locate import fetch, find_local, local_checkpoint
 from multibench.errors import ResultsError, SchemaError, SuiteError, UnavailableError
 from multibench.planning.cost import Cost, run_cost
 from multibench.recipes import Hyperparameters

@@ -15,8 +15,8 @@ import transformers
 import multibench
 from multibench.checkpoints.convert import Conversion, Target, convert
 from multibench.checkpoints.folder import open_folder
+from multibench.checkpoints.formats.nemo import read_nemo
 from multibench.checkpoints.load import Head, load_model
-from multibench.checkpoints.nemo import read_nemo
 from multibench.errors import CheckpointError, UnknownNameError
 from tests.support.command import multibench as command
 from tests.support.tiny import HIDDEN, VOCABULARY, Weights, make_checkpoint, weights_of

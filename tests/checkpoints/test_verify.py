@@ -12,12 +12,12 @@ from safetensors.numpy import save_file
 
 from multibench.checkpoints import find
 from multibench.checkpoints import fingerprint as module
-from multibench.checkpoints.bring import bring
+from multibench.checkpoints.download.bring import bring
+from multibench.checkpoints.download.locate import local_checkpoint
 from multibench.checkpoints.fingerprint import fingerprint
 from multibench.checkpoints.folder import open_folder
-from multibench.checkpoints.locate import local_checkpoint
+from multibench.checkpoints.formats.weights import weights_digest
 from multibench.checkpoints.verify import Verified, verify_checkpoints
-from multibench.checkpoints.weights import weights_digest
 from multibench.errors import CheckpointError, UnavailableError, UnknownNameError
 from tests.support.command import multibench
 from tests.support.tiny import GOOD, HIDDEN, VOCABULARY, make_checkpoint, weights_of, write_vocabulary

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multibench.checkpoints.vocabulary import Vocabulary
+from multibench.checkpoints.formats.vocabulary import Vocabulary
 from multibench.metrics import METRICS
 from multibench.metrics.squad import ANSWER_OUTPUTS, answer_f1, answer_outputs, exact_match, normalise_answer
 from multibench.tasks.data import Examples

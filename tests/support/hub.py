@@ -262,7 +262,7 @@ def point_client_at(hub: Hub, cache: Path, patch: pytest.MonkeyPatch) -> None:
     """Make the client of this process, which was told to stay offline, talk to ``hub`` and use ``cache``."""
     from huggingface_hub import constants
 
-    from multibench.checkpoints import hub as module
+    from multibench.checkpoints.download import hub as module
 
     patch.setenv("HF_ENDPOINT", hub.endpoint)
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow
 
-from multibench.checkpoints.tensorflow.table import crc32c, masked, read_varint, varint
+from multibench.checkpoints.formats.tensorflow.table import crc32c, masked, read_varint, varint
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tensorflow"
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multibench.checkpoints.vocabulary import Vocabulary
+from multibench.checkpoints.formats.vocabulary import Vocabulary
 from multibench.errors import DataError
 from multibench.tasks import cache
 from multibench.tasks.cache import cached

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from multibench.checkpoints.vocabulary import Vocabulary
+from multibench.checkpoints.formats.vocabulary import Vocabulary
 from multibench.errors import CheckpointError, DataError
 from multibench.recipes import Hyperparameters
 from multibench.tasks import DataSources
