@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from multibench.errors import ResultsError
+from multibench.reports.cells import Quantity, points, share
 from multibench.reports.scores import tuning_notes
 from multibench.reports.sides import joined_sides
 from multibench.reports.tables import Cell, Table
@@ -67,9 +68,9 @@ def power(
                 "seeds": None if best is None else best.n_seeds,
                 "runs a seed": None if best is None else best.n_runs,
                 "examples": len(sides.labels),
-                "power": None if best is None else f"{best.power:.0%}",
-                "half-width [points]": None if best is None else f"{100 * best.half_width:.2f}",
-                "hours": None if best is None else f"{best.hours:.2g}",
+                "power": None if best is None else share(best.power, "power"),
+                "half-width [points]": None if best is None else points(best.half_width, unit="half-width"),
+                "hours": None if best is None else Quantity(best.hours, f"{best.hours:.2g}", "hours"),
                 "selection": sides.selection,
             }
         )

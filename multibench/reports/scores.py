@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any
 
 import numpy as np
 
 from multibench.errors import ResultsError
 from multibench.metrics import METRICS
+from multibench.reports.cells import Cell, Mention, Name, Quantity, count, percent, points, say, shown
 from multibench.reports.modules import module_note, module_summaries
-from multibench.reports.tables import Table, percent
+from multibench.reports.tables import Table
 from multibench.results import Chosen, PredictionTensor, Results, select_settings
 from multibench.stats import Estimate, multibootstrap_group, with_and_without_collapsed
 
@@ -55,10 +57,12 @@ def scores(
     shows every one. ``rule`` replaces the suites' own selection rules. Raises ``ResultsError`` if
     there is nothing to score.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Cell]] = []
     modules: list[dict[str, Any]] = []
+    level = Quantity(confidence, f"{confidence:.0%}", "confidence level")
+    draws = Quantity(nboot, f"{nboot:,}", "bootstrap draws")
     notes: list[str] = [
-        f"Intervals: {confidence:.0%}, {nboot:,} multi-bootstrap draws over the factors in 'over'."
+        say("Intervals: ", level, ", ", draws, " multi-bootstrap draws over the factors in 'over'.")
     ]
     for chosen in select_settings(results, rule):
         subset = Results(chosen.runs)
@@ -126,7 +130,7 @@ def scores(
     if not rows:
         raise ResultsError("There is nothing to score: no stored run has predictions with labels.")
     names = list(dict.fromkeys(key for row in rows for key in row))
-    kept = [n for n in names if any(row.get(n) not in ("", 0, None) for row in rows) or n == "selection"]
+    kept = [n for n in names if n == "selection" or any(shown(row.get(n)) not in ("", "0") for row in rows)]
     said = tuple(dict.fromkeys([*notes, *results.damaged]))
     return Table("Scores", tuple(kept), tuple(rows), said, {"evaluate": modules} if modules else {})
 
@@ -140,9 +144,20 @@ def _collapse_note(
         tensor.run_info(), tensor.outputs, tensor.labels, metric, confidence, is_collapsed=flags
     )
     rest = found.without_collapsed
-    return (
-        f"{title}, {tensor.evaluation}: {sum(flags)} of {len(flags)} runs collapsed, {percent(found.rate)} % of such "
-        f"runs; they count in the score. Without them {metric} is {percent(rest)} over {rest.n_runs} runs."
+    how_often = Mention(found.rate, f"{percent(found.rate)} %")
+    return say(
+        Name(f"{title}, {tensor.evaluation}: "),
+        Quantity(sum(flags), f"{sum(flags)} of ", "collapsed runs"),
+        count(len(flags), "run"),
+        " collapsed, ",
+        how_often,
+        " of such runs; they count in the score. Without them ",
+        Name(metric),
+        " is ",
+        Mention(rest, percent(rest)),
+        " over ",
+        count(rest.n_runs, "run"),
+        ".",
     )
 
 
@@ -167,12 +182,11 @@ def tuning_notes(evaluation: str, metric: str) -> list[str]:
     ]
 
 
-def _spread(outputs: Any, labels: Any, metric: str) -> str:
+def _spread(outputs: Any, labels: Any, metric: str) -> Quantity:
     """Standard deviation over runs (n - 1) in points; what a table with one seed hides."""
     values = np.array([METRICS.get(metric).score(labels, run) for run in outputs])
-    if len(values) < 2 or not np.isfinite(values).all():
-        return ""
-    return f"{100 * values.std(ddof=1):.1f}"
+    known = len(values) > 1 and bool(np.isfinite(values).all())
+    return points(float(values.std(ddof=1)) if known else math.nan, 1, "standard deviation of runs")
 
 
 def _factors(estimate: Estimate) -> str:

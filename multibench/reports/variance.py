@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from multibench.errors import ResultsError, StatisticsError
+from multibench.reports.cells import Quantity, points, share, shown
 from multibench.reports.scores import chosen_title, describe_setting, metrics_of, tuning_notes
 from multibench.reports.tables import Cell, Table
 from multibench.results import Results, select_settings
@@ -77,14 +78,10 @@ def variance(
                             "evaluation": evaluation,
                             "metric": name,
                             "component": _NAMES[part],
-                            "sd [points]": f"{100 * math.sqrt(max(0.0, estimate.value)):.2f}"
-                            if known
-                            else "unknown",
+                            "sd [points]": _points(estimate.value, "unknown"),
                             "low": _points(estimate.low),
                             "high": _points(estimate.high),
-                            "share of the mean's variance": f"{100 * shares[part]:.0f} %"
-                            if part in shares
-                            else "",
+                            "share of the mean's variance": share(shares[part]) if part in shares else "",
                         }
                     )
                     if not known and estimate.reason:
@@ -99,12 +96,13 @@ def variance(
         raise ResultsError(
             "Variance components need two or more runs of one group with predictions and labels."
         )
-    kept = tuple(n for n in rows[0] if any(row[n] not in ("", None) for row in rows))
+    kept = tuple(n for n in rows[0] if any(shown(row[n]) for row in rows))
     notes.insert(0, f"Standard deviations of single scores in points, {confidence:.0%} intervals.")
     return Table(
         "Variance components", kept, tuple(rows), tuple(dict.fromkeys(notes)), {"components": details}
     )
 
 
-def _points(value: float) -> str:
-    return "" if math.isnan(value) else f"{100 * math.sqrt(max(0.0, value)):.2f}"
+def _points(variance: float, unknown: str = "") -> Quantity:
+    value = math.nan if math.isnan(variance) else math.sqrt(max(0.0, variance))
+    return points(value, unit="standard deviation", unknown=unknown)
