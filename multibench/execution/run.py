@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -192,6 +191,7 @@ def _training_data(run: PlannedRun, workshop: Workshop) -> dict[str, Any] | None
         "examples": len(examples),
         "held_out": run.task.held_out,
         "as_released": examples.as_released,
+        "origin": examples.origin_name,
     }
 
 
@@ -332,7 +332,7 @@ def _scored(task: Task, examples: Examples, outputs: NDArray[np.float32]) -> dic
         "examples": len(examples),
         "data": examples.fingerprint,
         "as_released": examples.as_released,
-        "origin": Path(examples.origin).name if Path(examples.origin).is_absolute() else examples.origin,
+        "origin": examples.origin_name,
     }
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -51,6 +52,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def origin_name(self) -> str:
+        """Where the examples come from, without the folders of the machine that they were read on."""
+        return Path(self.origin).name if Path(self.origin).is_absolute() else self.origin
 
     def rows(self, kept: Sequence[int]) -> Examples:
         """Only these rows, in this order."""

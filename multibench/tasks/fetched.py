@@ -17,6 +17,7 @@ from multibench.tasks.task import Task
 __all__ = ["fetched_path", "keep_split", "read_fetched"]
 
 _MARK = b"multibench fingerprint"
+_ORIGIN = b"multibench origin"
 
 
 def fetched_path(task: Task, split: str, root: Path) -> Path:
@@ -37,7 +38,8 @@ def keep_split(task: Task, examples: Examples, root: Path) -> Path:
     if examples.answers is not None:
         columns["answers"] = [[answer._asdict() for answer in answers] for answers in examples.answers]
     arrays = {name: pa.array(values) for name, values in columns.items()}
-    table = pa.table(arrays).replace_schema_metadata({_MARK: examples.fingerprint.encode("ascii")})
+    marks = {_MARK: examples.fingerprint.encode("ascii"), _ORIGIN: examples.origin_name.encode()}
+    table = pa.table(arrays).replace_schema_metadata(marks)
     path = fetched_path(task, examples.split, root)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
@@ -63,6 +65,7 @@ def read_fetched(task: Task, split: str, root: Path) -> Examples | None:
     again = "Fetch it again (multibench fetch), or remove it."
     try:
         table = pq.read_table(path, use_threads=False)
+        marks = table.schema.metadata or {}
         columns = {name: table.column(name) for name in table.column_names}
         answers = columns.get("answers")
         examples = Examples(
@@ -71,7 +74,7 @@ def read_fetched(task: Task, split: str, root: Path) -> Examples | None:
             ids=tuple(columns["id"].to_pylist()),
             texts=tuple(tuple(columns[f"text {name}"].to_pylist()) for name in task.inputs),
             labels=columns["label"].to_numpy().copy() if "label" in columns else None,
-            origin=str(path),
+            origin=marks.get(_ORIGIN, path.name.encode()).decode(),
             answers=None
             if answers is None
             else tuple(tuple(Answer(**answer) for answer in row) for row in answers.to_pylist()),
@@ -81,7 +84,7 @@ def read_fetched(task: Task, split: str, root: Path) -> Examples | None:
                 if f"metadata {name}" in columns
             },
         )
-        said = (table.schema.metadata or {}).get(_MARK, b"").decode("ascii", "replace")
+        said = marks.get(_MARK, b"").decode("ascii", "replace")
         if examples.fingerprint != said:
             raise DataError(
                 f"{path} was changed since it was fetched: its rows do not give its fingerprint. {again}"

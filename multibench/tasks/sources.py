@@ -170,7 +170,8 @@ def _from_hub(task: Task, split: str, sources: DataSources) -> Examples:
             f"failed to load: {why}" if reachable else "is not on this machine and the Hub cannot be reached"
         )
         raise UnavailableError(f"{task.name}.{split}: the Hub data set {name} {what}. {hint}") from error
-    origin = f"the Hub data set {name}"
+    commit = task.hub.revision or _commit_of(table)
+    origin = f"the Hub data set {name}" + (f" at commit {commit}" if commit else "")
     label = task.hub.label if task.splits[split].labelled else None
     ids = "id" if task.kind == "span" and "id" in table.column_names else None
     columns = Columns(task.hub.inputs or task.inputs, label, ids=ids)
@@ -181,6 +182,13 @@ def _from_hub(task: Task, split: str, sources: DataSources) -> Examples:
     wanted += [column for column in task.metadata if column in table.column_names]
     values = {column: table[column][:] for column in wanted}
     return examples_of(task, split, Table(values, range(len(table)), origin), columns)
+
+
+def _commit_of(table: Any) -> str | None:
+    """The Hub's commit that ``datasets`` resolved the data set to, or None: the folder of its cache is called so."""
+    folders = {Path(file["filename"]).parent.name for file in table.cache_files}
+    name = folders.pop() if len(folders) == 1 else ""
+    return name if re.fullmatch("[0-9a-f]{40}", name) else None
 
 
 def _datasets_loader() -> Callable[..., Any]:

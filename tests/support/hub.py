@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
@@ -61,6 +61,14 @@ class Repository:
             entry["lfs"] = {"size": size, "oid": digest, "pointerSize": 130}
         return entry
 
+    def tree(self, below: str, deep: bool) -> list[dict[str, Any]]:
+        """The listing of what is below the folder ``below``, or of what is directly in it."""
+        files = [name for name in sorted(self.files) if name.startswith(below)]
+        direct = [name for name in files if "/" not in name[len(below) :]]
+        folders = sorted({below + name[len(below) :].split("/")[0] for name in files} - set(direct))
+        listed = [{"type": "directory", "path": name, "size": 0, "oid": "0" * 40} for name in folders]
+        return listed + [self.leaf(name) for name in (files if deep else direct)]
+
     def fails(self, name: str | None) -> str | None:
         """The fault that befalls a request for the file ``name``, or for the repository (None)."""
         if self.fault is None or self.times == 0 or (self.on is not None and self.on != name):
@@ -72,7 +80,10 @@ class Repository:
 
 @dataclass
 class Hub:
-    """What it serves, and what it was asked for: ``asked["GET google/x model.safetensors"]``."""
+    """What it serves, and what it was asked for: ``asked["GET google/x model.safetensors"]``.
+
+    Data sets are repositories named ``datasets/OWNER/NAME``.
+    """
 
     repositories: dict[str, Repository] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
@@ -109,6 +120,13 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             self._answer()
 
+        def do_POST(self) -> None:
+            asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            parts = unquote(self.path).strip("/").split("/")
+            repository = hub.repositories["/".join(parts[1:4])]
+            leaves = [repository.leaf(path) for path in asked.get("paths", []) if path in repository.files]
+            self._send(200, json.dumps(leaves).encode(), {"Content-Type": "application/json"})
+
         def _answer(self) -> None:
             parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
             if parts[0] == "archives":
@@ -116,6 +134,10 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self._content(hub.archives, parts[1])
             elif parts[:2] == ["api", "models"]:
                 self._about("/".join(parts[2:4]), parts[4:])
+            elif parts[:2] == ["api", "datasets"]:
+                self._about("/".join(parts[1:4]), parts[4:])
+            elif parts[0] == "datasets" and parts[3:4] == ["resolve"]:
+                self._file("/".join(parts[:3]), "/".join(parts[5:]))
             elif len(parts) >= 5 and parts[2] == "resolve":
                 self._file("/".join(parts[:2]), "/".join(parts[4:]))
             else:
@@ -150,7 +172,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if repository.on is None and self._refused(repository, None):
                 return
             if rest[:1] == ["tree"]:
-                answer: Any = [repository.leaf(file) for file in sorted(repository.files)]
+                deep = parse_qs(urlsplit(self.path).query).get("recursive") == ["True"]
+                answer: Any = repository.tree("".join(f"{part}/" for part in rest[2:]), deep)
             else:
                 siblings = [repository.sibling(file) for file in sorted(repository.files)]
                 answer = {"id": name, "sha": repository.commit, "siblings": siblings, "tags": []}
