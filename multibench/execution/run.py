@@ -18,15 +18,15 @@ from multibench.checkpoints.load import Dropout, Head, initialise_head, load_mod
 from multibench.errors import CheckpointError, StatisticsError
 from multibench.execution.modules import module_scores
 from multibench.execution.workshop import Workshop
-from multibench.metrics import METRICS
 from multibench.metrics.squad import answer_outputs, given_answers
 from multibench.planning import PlannedRun
 from multibench.results import provenance
 from multibench.results.store import Predictions, RunStore, writing
-from multibench.tasks import Examples, Task
+from multibench.results.summary import collapse_evidence, evaluation_summary
+from multibench.tasks import Task
 from multibench.tasks.encode import Encoded
 from multibench.training.loop import TrainingRecord, train
-from multibench.training.predict import collapse_evidence, predict, predict_spans
+from multibench.training.predict import predict, predict_spans
 from multibench.training.spans import best_answers
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ def _evaluate_all(
                 f"{np.count_nonzero(~np.isfinite(outputs))} outputs on {name} are NaN or infinite"
             )
         examples = workshop.examples(task, split)
-        evaluations[name] = _scored(task, examples, outputs)
+        evaluations[name] = evaluation_summary(task, examples, outputs)
         if workshop.modules and examples.labels is not None:
             evaluations[name]["evaluate"] = module_scores(
                 workshop.modules, task, examples, predictions[name], run.settings.null_threshold
@@ -317,23 +317,6 @@ def _evaluate_spans(
     answers = given_answers(best.texts, best.null_odds, threshold)
     evidence = collapse_evidence(task, outputs, answers)
     return Predictions(examples.ids, outputs, examples.labels, best.texts), evidence
-
-
-def _scored(task: Task, examples: Examples, outputs: NDArray[np.float32]) -> dict[str, Any]:
-    """What ``run.json`` says of an evaluation."""
-    metrics = {}
-    if examples.labels is not None:
-        for name in task.metrics:
-            value = METRICS.get(name).score(examples.labels, outputs)
-            metrics[name] = value if math.isfinite(value) else None
-    return {
-        "metrics": metrics,
-        "headline": task.headline,
-        "examples": len(examples),
-        "data": examples.fingerprint,
-        "as_released": examples.as_released,
-        "origin": examples.origin_name,
-    }
 
 
 def in_classes_of(task: Task, trained: Task, outputs: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,8 +1,8 @@
-"""Applying a fine-tuned model to a split, and seeing whether it has collapsed."""
+"""Applying a fine-tuned model to a split."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,16 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from multibench.tasks.encode import Encoded
-from multibench.tasks.task import Task
 from multibench.training.loop import forward
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["collapse_evidence", "predict", "predict_spans"]
+__all__ = ["predict", "predict_spans"]
 
 _TOKENS_PER_BATCH = {"cpu": 2_048, "cuda": 131_072}
-_CONSTANT_SHARE_OF_RANGE = 1e-3
 
 
 def predict(model: PreTrainedModel, encoded: Encoded, precision: str = "fp32") -> NDArray[np.float32]:
@@ -63,30 +61,3 @@ def _outputs(
             rows = order[start : start + size]
             yield rows, forward(model, encoded, rows)
             start += size
-
-
-def collapse_evidence(
-    task: Task, outputs: NDArray[np.float32], answers: Sequence[str] | None = None
-) -> str | None:
-    """A sentence if the predictions are constant, so that the run has learnt nothing; else None.
-
-    For classification: one class for all examples. For regression: a standard deviation below a
-    thousandth of the score range. For spans: one text, or none, as the ``answers`` to all questions.
-    """
-    if len(outputs) < 2:
-        return None
-    if task.kind == "span" and answers is not None and len(set(answers)) == 1:
-        return (
-            f"every one of {len(answers)} answers is '{answers[0]}'"
-            if answers[0]
-            else (f"every one of {len(answers)} questions is left without an answer")
-        )
-    if task.kind == "classification":
-        classes = np.unique(outputs.argmax(axis=1))
-        if len(classes) == 1:
-            return f"every one of {len(outputs)} predictions is '{task.labels[classes[0]]}'"
-    if task.kind == "regression" and task.score_range is not None:
-        spread = float(outputs.std())
-        if spread < _CONSTANT_SHARE_OF_RANGE * (task.score_range[1] - task.score_range[0]):
-            return f"the predicted scores are constant: standard deviation {spread:.2g}"
-    return None

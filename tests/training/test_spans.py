@@ -24,12 +24,13 @@ from multibench.errors import StatisticsError
 from multibench.metrics.squad import refused
 from multibench.recipes import Hyperparameters
 from multibench.results import Results
+from multibench.results.summary import collapse_evidence
 from multibench.seeds import derive_seeds
 from multibench.tasks import find_task
 from multibench.tasks.spans import EncodedSpans
 from multibench.training.batching import step_rows, steps_in_total
 from multibench.training.loop import train
-from multibench.training.predict import collapse_evidence, predict_spans
+from multibench.training.predict import predict_spans
 from multibench.training.spans import best_answers, per_window_loss
 from tests.support.tiny import BAD, GOOD, PLAIN, VOCABULARY, Kind, make_checkpoint
 
