@@ -64,20 +64,27 @@ def scores(
 def compare(
     results: ResultsArgument,
     base: BaseOption,
-    expt: ExptOption,
+    expt: Annotated[
+        list[str], typer.Option("--expt", help="Filter of the experiment side; may be given several times.")
+    ],
     task: TaskOption = None,
     metric: MetricOption = None,
     paired: PairedOption = None,
+    match: Annotated[
+        list[str] | None,
+        typer.Option(help="Compare like with like: seeds, step or size; may be given several times."),
+    ] = None,
     select: SelectOption = None,
     nboot: NbootOption = 2000,
     confidence: LevelOption = 0.95,
     format_: FormatOption = "text",
 ) -> None:
-    """Base against experiment by multi-bootstrap, with interval and p-value."""
+    """Base against experiments by multi-bootstrap, with intervals, p-values and their adjustment."""
     from multibench.reports import compare as make
     from multibench.results import Results
 
-    table = make(Results.open(results), base, expt, task, metric, paired, select, nboot, confidence)
+    opened = Results.open(results)
+    table = make(opened, base, expt, task, metric, paired, select, nboot, confidence, match or ())
     print_table(table, format_)
 
 

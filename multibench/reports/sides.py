@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,14 @@ from numpy.typing import NDArray
 from multibench.errors import ResultsError
 from multibench.reports.scores import describe_setting, seed_for
 from multibench.results import Chosen, PredictionTensor, Results, select_settings
+from multibench.results.filters import RunFilter
 
-__all__ = ["Sides", "joined_sides"]
+__all__ = ["MATCHES", "Sides", "joined_sides"]
+
+MATCHES = ("seeds", "step", "size")
+"""What base and experiment can be matched on."""
+
+_FIELDS = {"step": "step", "size": "parameters"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,43 +40,103 @@ class Sides:
     as_released: bool
     rng: int
     """Seed of the bootstrap, a function of the runs compared."""
+    base: str
+    experiment: str
+    """The filters."""
+    at: str = ""
+    """What the sides were matched on: ``step 20,000``."""
+
+    @property
+    def title(self) -> str:
+        """Evaluation and, where there is one, the value that was matched on."""
+        return f"{self.evaluation}, {self.at}" if self.at else self.evaluation
 
 
 def joined_sides(
     results: Results,
-    base: str,
-    experiment: str,
+    base: str | RunFilter,
+    experiment: str | RunFilter,
     task: str | None = None,
     metric: str | None = None,
     paired: bool | None = None,
     rule: str | None = None,
+    match: Sequence[str] = (),
 ) -> Iterator[Sides]:
     """One ``Sides`` for each evaluation that both filters' runs have in common.
 
     ``paired`` None pairs when both sides have the same two or more pretraining seeds. Without
-    ``metric`` each evaluation's headline metric is taken. Raises ``ResultsError`` if a side is empty, the sides
+    ``metric`` each evaluation's headline metric is taken. ``match`` compares like with like: on ``seeds`` pairs the
+    pretraining seeds that both sides have and leaves out the others; on ``step`` and ``size`` (number of parameters)
+    makes one comparison for each value that both sides have. Raises ``ResultsError`` if a side is empty, the sides
     share a run, a side mixes groups of checkpoints or still has several settings, or nothing is in common.
     """
-    sides = [results.where(text) for text in (base, experiment)]
+    unknown = [name for name in match if name not in MATCHES]
+    if unknown:
+        raise ResultsError(f"Sides cannot be matched on '{unknown[0]}'; they can on {', '.join(MATCHES)}.")
+    sides = (results.where(base), results.where(experiment))
     for name, text, side in zip(("base", "experiment"), (base, experiment), sides, strict=True):
         if not len(side):
-            raise ResultsError(f"The {name} filter {text!r} accepts no stored run.")
+            raise ResultsError(f"The {name} filter '{text}' accepts no stored run.")
     shared = {run.run_id for run in sides[0].stored} & {run.run_id for run in sides[1].stored}
     if shared:
         raise ResultsError(
             f"Base and experiment share {len(shared)} runs, such as {min(shared)}; narrow the filters."
         )
+    if "seeds" in match:
+        paired = True
+    found = [
+        one
+        for at, own in _matched(sides, [_FIELDS[name] for name in match if name in _FIELDS])
+        for one in _joined(own, (str(base), str(experiment)), at, task, metric, paired, rule)
+    ]
+    if not found:
+        raise ResultsError("Base and experiment were scored on no evaluation and metric in common.")
+    yield from found
+
+
+def _matched(
+    sides: tuple[Results, Results], fields: list[str]
+) -> Iterator[tuple[str, tuple[Results, Results]]]:
+    """The sides cut into pieces of equal ``fields``, each with a title."""
+    if not fields:
+        yield "", sides
+        return
+    values = [{tuple(run.fields[f] for f in fields) for run in side.stored} for side in sides]
+    common = sorted(key for key in values[0] & values[1] if None not in key)
+    if not common:
+        raise ResultsError(
+            f"Base and experiment have no {' and '.join(fields)} in common: base has {_listed(values[0])}, "
+            f"experiment has {_listed(values[1])}."
+        )
+    for key in common:
+        at = ", ".join(f"{field} {value:,}" for field, value in zip(fields, key, strict=True))
+        one = RunFilter(at, tuple((f, (str(v),)) for f, v in zip(fields, key, strict=True)))
+        yield at, (sides[0].where(one), sides[1].where(one))
+
+
+def _listed(values: set[tuple[Any, ...]]) -> str:
+    texts = sorted(" and ".join("none" if v is None else f"{v:,}" for v in key) for key in values)
+    return ", ".join(texts[:5]) + (", ..." if len(texts) > 5 else "")
+
+
+def _joined(
+    sides: tuple[Results, Results],
+    filters: tuple[str, str],
+    at: str,
+    task: str | None,
+    metric: str | None,
+    paired: bool | None,
+    rule: str | None,
+) -> Iterator[Sides]:
     chosen = [
         {c.task: c for c in _one_setting(side, rule, name, task)}
         for side, name in zip(sides, ("base", "experiment"), strict=True)
     ]
     tasks = [t for t in sorted(set(chosen[0]) & set(chosen[1])) if task in (None, t)]
-    if not tasks:
+    if not tasks and not at:
         raise ResultsError(f"Base and experiment have no task in common{f' named {task}' if task else ''}.")
-    found = [part for name in tasks for part in _of_task(chosen[0][name], chosen[1][name], metric, paired)]
-    if not found:
-        raise ResultsError("Base and experiment were scored on no evaluation and metric in common.")
-    yield from found
+    for name in tasks:
+        yield from _of_task((chosen[0][name], chosen[1][name]), filters, at, metric, paired)
 
 
 def _one_setting(side: Results, rule: str | None, name: str, only: str | None) -> list[Chosen]:
@@ -98,7 +164,10 @@ def _one_setting(side: Results, rule: str | None, name: str, only: str | None) -
     return merged
 
 
-def _of_task(base: Chosen, experiment: Chosen, metric: str | None, paired: bool | None) -> Iterator[Sides]:
+def _of_task(
+    chosen: tuple[Chosen, Chosen], filters: tuple[str, str], at: str, metric: str | None, paired: bool | None
+) -> Iterator[Sides]:
+    base, experiment = chosen
     subsets = [Results(base.runs), Results(experiment.runs)]
     for evaluation in subsets[0].evaluations():
         if evaluation not in subsets[1].evaluations():
@@ -127,6 +196,9 @@ def _of_task(base: Chosen, experiment: Chosen, metric: str | None, paired: bool 
             selection=f"{base.selection} / {experiment.selection}",
             as_released=tensors[0].as_released and tensors[1].as_released,
             rng=seed_for(evaluation, name, *(run.run_id for run in (*base.runs, *experiment.runs))),
+            base=filters[0],
+            experiment=filters[1],
+            at=at,
         )
 
 
