@@ -13,15 +13,9 @@ from typing import TYPE_CHECKING
 from multibench.cache import remembered_digest
 from multibench.checkpoints.formats.config import ModelConfig, normalised_config, read_config
 from multibench.checkpoints.formats.foreign import find_foreign
+from multibench.checkpoints.formats.huggingface import read_tensors, weight_files, weights_digest
 from multibench.checkpoints.formats.vocabulary import Vocabulary, read_vocabulary
-from multibench.checkpoints.formats.weights import (
-    canonical_name,
-    canonical_tensors,
-    read_weights,
-    tensors_digest,
-    weight_files,
-    weights_digest,
-)
+from multibench.checkpoints.formats.weights import canonical_name, canonical_tensors, tensors_digest
 from multibench.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -81,12 +75,13 @@ class CheckpointFolder:
         return dict(self.tensors())
 
     def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """What ``weights`` gives, one by one where the format allows it, so that few are held at once."""
+        """What ``weights`` gives, one by one; each is let go once it was given, so that few are held at once."""
         foreign = find_foreign(self.path)
         if foreign is None:
-            yield from read_weights(self.path).items()
+            yield from read_tensors(self.path)
         elif foreign.format.tensors is None:
-            yield from canonical_tensors(foreign.read().weights, self.path).items()
+            weights = foreign.read().weights
+            yield from canonical_tensors(list(weights), weights.pop, self.path)
         else:
             for name, tensor in foreign.format.tensors(self.path):
                 yield canonical_name(name) or name, tensor

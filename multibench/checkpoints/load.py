@@ -68,6 +68,7 @@ _KINDS = {
 
 
 def _build(folder: CheckpointFolder, head: Head, dropout: Dropout) -> PreTrainedModel:
+    import torch
     import transformers
     from transformers.utils import logging
 
@@ -83,14 +84,35 @@ def _build(folder: CheckpointFolder, head: Head, dropout: Dropout) -> PreTrained
     try:
         config = getattr(transformers, f"{kind.prefix}Config")(**settings, num_labels=head.outputs)
         config._attn_implementation = kind.attention
-        model: PreTrainedModel = getattr(transformers, f"{kind.prefix}For{purpose}")(config)
+        # Without memory, so that no random numbers are drawn that the weights would replace.
+        with torch.device("meta"):
+            model: PreTrainedModel = getattr(transformers, f"{kind.prefix}For{purpose}")(config)
     except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
         raise CheckpointError(
             f"{folder.path / 'config.json'} describes no model that can be built: {error}"
         ) from error
+    # Memory, which is taken from the machine only as the weights are copied into it.
+    model.to_empty(device="cpu")
+    _fill_buffers(model)
     if names[2] is None and head.kind != "span" and dropout.head is not None:
         model.dropout.p = dropout.head
     return model
+
+
+def _fill_buffers(model: PreTrainedModel) -> None:
+    """Give ``model`` the numbers that it holds beside its parameters: positions, and default token types."""
+    import torch
+
+    for name, buffer in model.named_buffers():
+        if name.endswith("position_ids"):
+            buffer.copy_(torch.arange(buffer.shape[-1]).expand_as(buffer))
+        elif name.endswith("token_type_ids"):
+            buffer.zero_()
+        else:
+            raise CheckpointError(
+                f"This release of transformers gives the model a buffer {name}, which multibench does not know; "
+                "use one that it was tested with (see constraints.txt)."
+            )
 
 
 def load_model(
@@ -102,11 +124,7 @@ def load_model(
     ``initialise_head``. Raises ``CheckpointError`` for weights that are missing, left over or of
     another shape.
     """
-    import torch
-
-    # Building draws random numbers that the weights replace; the caller's generators must not notice.
-    with torch.random.fork_rng(devices=[]):
-        model = _build(folder, head, dropout or Dropout())
+    model = _build(folder, head, dropout or Dropout())
     prefix = model.base_model_prefix + "."
     wanted = {
         name: tensor for name, tensor in model.state_dict().items() if not name.endswith("position_ids")
@@ -118,6 +136,7 @@ def load_model(
         if name in places:
             _check(folder, name, source, places[name])
             places[name].copy_(source)
+        del source  # before the next one is read
     if not places.keys() <= stored:
         raise CheckpointError(_missing(folder, sorted(places.keys() - stored)))
     known = {name.removeprefix(prefix) for name in wanted}

@@ -16,7 +16,7 @@ from multibench.checkpoints.download.bring import bring
 from multibench.checkpoints.download.locate import local_checkpoint
 from multibench.checkpoints.fingerprint import fingerprint
 from multibench.checkpoints.folder import open_folder
-from multibench.checkpoints.formats.weights import weights_digest
+from multibench.checkpoints.formats.huggingface import weights_digest
 from multibench.checkpoints.verify import Verified, verify_checkpoints
 from multibench.errors import CheckpointError, UnavailableError, UnknownNameError
 from tests.support.command import multibench

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from multibench.checkpoints.formats.weights import weights_digest
+from multibench.checkpoints.formats.huggingface import weights_digest
 from tests.support.command import REPOSITORY, environment, multibench
 from tests.support.hub import Hub
 from tests.support.tiny import make_bench, make_checkpoint

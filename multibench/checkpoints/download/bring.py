@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from multibench.checkpoints.catalogue.checkpoint import Checkpoint
-from multibench.checkpoints.download.hub import DESCRIPTION, has_weights, require_room, weight_names
+from multibench.checkpoints.download.hub import require_room
 from multibench.checkpoints.download.locate import fetch_from_hub, find_below, find_local
 from multibench.checkpoints.download.urls import address_of, download_url
+from multibench.checkpoints.formats.huggingface import DESCRIPTION, has_weights, weight_names
 from multibench.errors import CheckpointError, StorageError, UnavailableError
 
 __all__ = ["RECORD", "bring", "bring_archive", "expected_bytes", "fetched_commit", "read_record"]

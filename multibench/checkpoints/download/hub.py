@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import ERROR
@@ -21,30 +21,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multibench.cache import remembered_digest
+from multibench.checkpoints.formats.huggingface import DESCRIPTION, has_weights, weight_names
 from multibench.errors import CheckpointError, StorageError
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
 __all__ = [
-    "DESCRIPTION",
     "DISK_ERRORS",
     "cached",
     "differing",
     "download",
-    "has_weights",
     "require_room",
-    "weight_names",
     "why",
 ]
-
-DESCRIPTION = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
-_WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
 
 _ANSWER_SECONDS = 10
 # Pauses before a request is repeated that was answered by an error which may pass. Broken connections and
@@ -75,11 +65,6 @@ class _RemoteFile:
         )
 
 
-def has_weights(folder: Path) -> bool:
-    """Whether ``folder`` holds a configuration and PyTorch weights."""
-    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in _WEIGHTS)
-
-
 def cached(location: str, revision: str | None = None, cache: Path | None = None) -> Path | None:
     """The snapshot of the repository ``location`` in the client's cache, without touching the network.
 
@@ -107,14 +92,6 @@ def cached(location: str, revision: str | None = None, cache: Path | None = None
     if not all(_is_what_its_name_says(folder / name) for name in (*DESCRIPTION, *wanted)):
         return None
     return folder
-
-
-def weight_names(names: Iterable[str]) -> list[str]:
-    """Those of ``names`` that hold one form of the weights: safetensors if there are any, else pickles."""
-    found = sorted(names)
-    safe = [n for n in found if n.endswith(".safetensors") or n == "model.safetensors.index.json"]
-    bins = [n for n in found if n.startswith("pytorch_model") and n.endswith((".bin", ".bin.index.json"))]
-    return safe or bins
 
 
 def download(location: str, revision: str | None = None, cache: Path | None = None) -> Path:
@@ -170,7 +147,7 @@ def _download(location: str, revision: str | None, cache: Path | None) -> Path:
 def _wanted(location: str, info: ModelInfo) -> list[_RemoteFile]:
     files = {file.rfilename: file for file in info.siblings or ()}
     weights = weight_names([name for name in files if "/" not in name])
-    if not any(name in _WEIGHTS for name in weights):
+    if not weights:
         raise CheckpointError(f"the repository holds no PyTorch weights (it has {', '.join(sorted(files))})")
     if not {"vocab.txt", "tokenizer.json"} & set(files):
         raise CheckpointError("the repository holds no vocabulary (vocab.txt or tokenizer.json)")

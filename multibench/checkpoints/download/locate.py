@@ -11,6 +11,7 @@ from multibench.checkpoints.download import hub
 from multibench.checkpoints.download.urls import address_of
 from multibench.checkpoints.formats.config import ModelConfig, normalised_config, read_config
 from multibench.checkpoints.formats.foreign import find_foreign
+from multibench.checkpoints.formats.huggingface import has_weights
 from multibench.errors import CheckpointError, StorageError, UnavailableError
 
 __all__ = ["fetch", "fetch_from_hub", "find_below", "find_local", "local_checkpoint"]
@@ -29,7 +30,7 @@ def find_below(checkpoint: Checkpoint, root: Path) -> Path | None:
     """
     for name in (checkpoint.id, *checkpoint.names):
         for folder in (root / name, root / name.rpartition("/")[2]):
-            if hub.has_weights(folder) or find_foreign(folder) is not None:
+            if has_weights(folder) or find_foreign(folder) is not None:
                 return folder
     # Archives that carry a model's name can lie there as they were downloaded.
     names = (source.file or "" for source in checkpoint.sources)

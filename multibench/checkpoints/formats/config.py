@@ -13,7 +13,7 @@ from typing import Any
 
 from multibench.errors import CheckpointError
 
-__all__ = ["MODEL_TYPES", "ModelConfig", "normalised_config", "read_config"]
+__all__ = ["ModelConfig", "normalised_config", "read_config"]
 
 ModelConfig = dict[str, Any]
 
@@ -67,7 +67,6 @@ _DEFAULTS: dict[str, ModelConfig] = {
         "pad_token_id": 0,
     },
 }
-MODEL_TYPES = tuple(_DEFAULTS)
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -97,7 +96,7 @@ def normalised_config(raw: dict[str, Any], path: Path) -> ModelConfig:
     model_type = raw.get("model_type", "bert" if "hidden_size" in raw else None)
     if model_type not in _DEFAULTS:
         raise CheckpointError(
-            f"{path} names the architecture '{model_type}'; multibench fine-tunes {', '.join(MODEL_TYPES)}."
+            f"{path} names the architecture '{model_type}'; multibench fine-tunes {', '.join(_DEFAULTS)}."
         )
     if raw.get("auto_map"):
         raise CheckpointError(f"{path} points to code of its own (auto_map), which multibench never runs.")

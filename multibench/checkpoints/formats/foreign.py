@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multibench.checkpoints.download.hub import has_weights
+from multibench.checkpoints.formats.huggingface import has_weights
 from multibench.checkpoints.formats.imported import Imported
 from multibench.checkpoints.formats.nemo import find_nemo, read_nemo
 from multibench.checkpoints.formats.pytorch import find_pytorch, read_pytorch

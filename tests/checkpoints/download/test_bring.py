@@ -17,7 +17,7 @@ from multibench.checkpoints.download.bring import RECORD, bring, bring_archive, 
 from multibench.checkpoints.download.locate import fetch, find_local, local_checkpoint
 from multibench.checkpoints.download.urls import address_of, download_url
 from multibench.checkpoints.folder import open_folder
-from multibench.checkpoints.formats.weights import weights_digest
+from multibench.checkpoints.formats.huggingface import weights_digest
 from multibench.errors import CheckpointError, StorageError, UnavailableError
 from tests.support.hub import Hub
 from tests.support.tiny import make_checkpoint

@@ -9,7 +9,7 @@ import pytest
 
 from multibench.checkpoints import find
 from multibench.checkpoints.download.locate import fetch, find_local
-from multibench.checkpoints.formats.weights import weights_digest
+from multibench.checkpoints.formats.huggingface import weights_digest
 from multibench.errors import StorageError, UnavailableError
 from tests.support.hub import Hub, Repository
 from tests.support.tiny import make_checkpoint

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from multibench.checkpoints.formats.config import MODEL_TYPES, read_config
+from multibench.checkpoints.catalogue.architecture import MODEL_TYPES
+from multibench.checkpoints.formats.config import read_config
 from multibench.errors import CheckpointError
 from tests.support.tiny import Kind, config_of
 

@@ -21,7 +21,7 @@ import torch
 import yaml
 
 from multibench.checkpoints.folder import open_folder
-from multibench.checkpoints.formats.weights import read_weights
+from multibench.checkpoints.formats.huggingface import read_tensors
 from multibench.errors import CheckpointError
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "nvidia"
@@ -225,7 +225,7 @@ def test_a_folder_of_hugging_face_is_held_to_the_same_rules(
     _Evil.target = str(tmp_path / "was here")
     (tmp_path / "pytorch_model.bin").write_bytes(content())
     with pytest.raises(CheckpointError, match=expected):
-        read_weights(tmp_path)
+        dict(read_tensors(tmp_path))
     assert not Path(_Evil.target).exists()
 
 
