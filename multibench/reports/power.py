@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
-from multibench.errors import ResultsError
-from multibench.reports.cells import Quantity, points, share
+from multibench.errors import ResultsError, StatisticsError
+from multibench.reports.cells import Cell, Quantity, points, say, share
 from multibench.reports.scores import tuning_notes
-from multibench.reports.sides import joined_sides
-from multibench.reports.tables import Cell, Table
+from multibench.reports.sides import Sides, joined_sides
+from multibench.reports.tables import Table
 from multibench.results import Results
-from multibench.stats import comparison_noise, plan_comparison
+from multibench.stats import comparison_noise, plan_comparison, power_of
 
-__all__ = ["power"]
+__all__ = ["more_seeds", "power"]
+
+SEEDS = (5, 10, 25, 50)
 
 
 def power(
@@ -78,6 +81,58 @@ def power(
         if not plan.enough:
             notes.append(f"{sides.evaluation}: {plan.reason}.")
     return Table("Designs", tuple(rows[0]), tuple(rows), tuple(dict.fromkeys(notes)), {"designs": details})
+
+
+def more_seeds(sides: Iterable[Sides], effect: float, confidence: float = 0.95) -> Table | None:
+    """What more pretraining seeds would buy each comparison, with the runs a seed and the examples that it has.
+
+    Half-widths that are to be expected of the crossed interval, and the power to find ``effect`` (a fraction). Sides
+    with a single seed have no noise to plan with and are left out; None if that leaves nothing.
+    """
+    rows: list[dict[str, Cell]] = []
+    curves = []
+    for side in sides:
+        try:
+            noise = comparison_noise(
+                side.run_info, side.outputs, side.labels, side.metric, paired_seeds=side.paired
+            )
+        except StatisticsError:
+            continue
+        groups = {flag: side.seeds_and_runs(flag) for flag in (False, True)}
+        n_seeds, n_runs = min(s for s, _ in groups.values()), min(r for _, r in groups.values())
+        designs = {
+            s: power_of(noise, effect, s, n_runs, len(side.labels), confidence) for s in (n_seeds, *SEEDS)
+        }
+        curves.append({"runs": n_runs, "examples": len(side.labels), "noise": noise})
+        rows.append(
+            {
+                "from": side.base,
+                "to": side.experiment,
+                "evaluation": side.evaluation,
+                "metric": side.metric,
+                "pairing": "paired" if side.paired else "unpaired",
+                "seeds": n_seeds,
+                "runs a seed": n_runs,
+                "half-width": points(designs[n_seeds].half_width, unit="expected half-width"),
+                **{
+                    f"with {s} seeds": points(designs[s].half_width, unit="expected half-width")
+                    for s in SEEDS
+                },
+                **{f"power, {s} seeds": share(designs[s].power, "power") for s in (5, 25)},
+            }
+        )
+    if not rows:
+        return None
+    note = say(
+        "Half-widths in points; power is for a difference of ",
+        Quantity(effect, f"{100 * effect:g} points", "difference to find"),
+        " at level ",
+        Quantity(1 - confidence, f"{1 - confidence:.3g}", "level"),
+        ". Seeds are for each side, runs a seed and examples as they are. The noise itself is an estimate.",
+    )
+    return Table(
+        "What more pretraining seeds would buy", tuple(rows[0]), tuple(rows), (note,), {"noise": curves}
+    )
 
 
 def _hours_per_run(results: Results, task: str) -> float:

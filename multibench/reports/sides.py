@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,14 @@ class Sides:
     def title(self) -> str:
         """Evaluation and, where there is one, the value that was matched on."""
         return f"{self.evaluation}, {self.at}" if self.at else self.evaluation
+
+    def seeds_and_runs(self, experiment: bool) -> tuple[int, int]:
+        """Pretraining seeds of one side, and runs of each (of the one with fewest)."""
+        info = self.run_info
+        counts = Counter(
+            s for s, flag in zip(info["seed"], info["intervention"], strict=True) if flag == experiment
+        )
+        return len(counts), min(counts.values())
 
 
 def joined_sides(

@@ -1,0 +1,26 @@
+"""Figures in one house style: each a function of results that returns a matplotlib figure.
+
+``save(figure, "scores.svg")`` writes the same bytes for the same results, whenever and wherever it is called. Colours
+can be told apart by the colour-blind, and shapes repeat what colours say.
+"""
+
+from multibench.plots.curves import best_of_n, more_seeds, size
+from multibench.plots.dots import seed_dots
+from multibench.plots.heat import grid_heat
+from multibench.plots.house import png_bytes, save, svg_bytes
+from multibench.plots.intervals import differences, score_intervals
+from multibench.plots.shares import variance_shares
+
+__all__ = [
+    "best_of_n",
+    "differences",
+    "grid_heat",
+    "more_seeds",
+    "png_bytes",
+    "save",
+    "score_intervals",
+    "seed_dots",
+    "size",
+    "svg_bytes",
+    "variance_shares",
+]

@@ -1,0 +1,117 @@
+"""Estimates with intervals, one below the other: scores of groups, and differences between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multibench.plots.house import (
+    INK,
+    MARKERS,
+    MUTED,
+    PALETTE,
+    axes_of,
+    drawn,
+    errors_of,
+    estimate_in,
+    label,
+    rows_of,
+)
+from multibench.reports.cells import Cell
+from multibench.reports.findings import Findings, findings_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from multibench.results import Results
+
+__all__ = ["differences", "score_intervals"]
+
+ROW = 0.24
+"""Inches of height that a row takes."""
+
+
+@drawn
+def score_intervals(results: Results | Findings, evaluation: str) -> Figure:
+    """Scores of all groups on ``evaluation`` (``rte.dev``) in percent, with intervals.
+
+    Raises ``ResultsError`` if nothing was scored on it.
+    """
+    findings = findings_of(results)
+    rows = rows_of(findings.scores, evaluation, "scores")
+    families = {group.title: group.family for group in findings.groups}
+    names = list(dict.fromkeys(families.values()))
+    figure, axes = axes_of(0.8 + ROW * len(rows))
+    for k, family in enumerate(names):
+        places = [i for i, row in enumerate(rows) if families[str(row["checkpoints"])] == family]
+        if not places:
+            continue
+        estimates = [estimate_in(rows[i]) for i in places]
+        axes.errorbar(
+            [100 * e.value for e in estimates],
+            places,
+            xerr=errors_of(estimates),
+            fmt=MARKERS[k % len(MARKERS)],
+            color=PALETTE[k % len(PALETTE)],
+            markersize=5,
+            capsize=2.5,
+            linewidth=1.3,
+        )
+    titles = [label(f"{row['checkpoints']} {_setting(row, rows)}") for row in rows]
+    _finish(axes, titles)
+    level = estimate_in(rows[0]).level
+    axes.set_xlabel(f"{label(rows[0]['metric'])} [%], {level:.0%} intervals")
+    axes.set_title(label(evaluation))
+    return figure
+
+
+def _setting(row: dict[str, Cell], rows: list[dict[str, Cell]]) -> str:
+    """The setting, where a group has several."""
+    same = [other for other in rows if other["checkpoints"] == row["checkpoints"]]
+    return f"({row['setting']})" if len(same) > 1 else ""
+
+
+@drawn
+def differences(results: Results | Findings, evaluation: str) -> Figure:
+    """Differences between groups on ``evaluation`` in points; filled where they hold after adjustment.
+
+    Raises ``ResultsError`` if there is no comparison on it.
+    """
+    findings = findings_of(results)
+    rows = rows_of(findings.comparisons, evaluation, "differences")
+    alpha = 1 - findings.options.confidence
+    figure, axes = axes_of(0.8 + ROW * len(rows))
+    axes.axvline(0, color=INK, linewidth=0.8)
+    for holds, color in ((True, PALETTE[0]), (False, MUTED)):
+        places = [i for i, row in enumerate(rows) if _holds(row, alpha) is holds]
+        if not places:
+            continue
+        estimates = [estimate_in(rows[i], "difference") for i in places]
+        axes.errorbar(
+            [100 * e.value for e in estimates],
+            places,
+            xerr=errors_of(estimates),
+            fmt="o",
+            color=color,
+            markerfacecolor=color if holds else "none",
+            markersize=5,
+            capsize=2.5,
+            linewidth=1.3,
+        )
+    _finish(axes, [f"{label(row['from'], 28)} → {label(row['to'], 28)}" for row in rows])
+    level = estimate_in(rows[0], "difference").level
+    axes.set_xlabel(f"difference in {label(rows[0]['metric'])} [points], {level:.0%} intervals")
+    axes.set_title(label(evaluation))
+    return figure
+
+
+def _holds(row: dict[str, Cell], alpha: float) -> bool:
+    p = row.get("p (Holm)", row["p"])
+    return isinstance(p, float) and p <= alpha and row["report"] != "none"
+
+
+def _finish(axes: Axes, titles: list[str]) -> None:
+    axes.set_yticks(range(len(titles)), titles)
+    axes.set_ylim(len(titles) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)

@@ -1,0 +1,69 @@
+"""Where the noise of mean scores comes from, as stacked bars."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multibench.errors import ResultsError
+from multibench.plots.house import PALETTE, axes_of, drawn, label, rows_of
+from multibench.reports.cells import Quantity
+from multibench.reports.findings import Findings, findings_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from multibench.results import Results
+
+__all__ = ["variance_shares"]
+
+_PARTS = {
+    "pretraining seeds": ("pretraining seed",),
+    "fine-tuning seeds": (
+        "fine-tuning seed",
+        "fine-tuning seed (nested)",
+        "pretraining x fine-tuning seed",
+    ),
+    "examples": ("example", "pretraining seed x example", "fine-tuning seed x example", "residual"),
+}
+
+
+@drawn
+def variance_shares(results: Results | Findings, evaluation: str) -> Figure:
+    """Shares of pretraining seeds, fine-tuning seeds and examples in the variance of each group's mean score.
+
+    'Examples' holds interactions with seeds. Components that a design cannot tell from others are contained in
+    these. Raises ``ResultsError`` if there are no components for ``evaluation``.
+    """
+    rows = rows_of(findings_of(results).variance, evaluation, "variance components")
+    shares: dict[str, dict[str, float]] = {}
+    for row in rows:
+        title = " ".join(str(row[key]) for key in ("checkpoints", "setting") if row.get(key))
+        cell = row["share of the mean's variance"]
+        if isinstance(cell, Quantity) and cell.value == cell.value:
+            shares.setdefault(title, {})[str(row["component"])] = cell.value
+    if not shares:
+        raise ResultsError(f"No component of variance is known for '{evaluation}'.")
+    figure, axes = axes_of(1.1 + 0.26 * len(shares))
+    left = [0.0] * len(shares)
+    for k, (name, components) in enumerate(_PARTS.items()):
+        widths = [100 * sum(found.get(c, 0.0) for c in components) for found in shares.values()]
+        axes.barh(
+            range(len(shares)),
+            widths,
+            left=left,
+            height=0.68,
+            label=name,
+            color=PALETTE[(0, 4, 2)[k]],
+            edgecolor="white",
+            linewidth=0.5,
+        )
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    axes.set_yticks(range(len(shares)), [label(title) for title in shares])
+    axes.set_ylim(len(shares) - 0.4, -0.6)
+    axes.set_xlim(0, 100)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("share of the variance of the mean score [%]")
+    axes.set_title(label(evaluation))
+    figure.legend(loc="outside lower right", ncols=3)
+    return figure

@@ -1,0 +1,104 @@
+"""Groups of checkpoints as reports name, order and filter them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from multibench.errors import ResultsError
+from multibench.reports.scores import chosen_title
+from multibench.results import Chosen, Results
+from multibench.results.filters import RunFilter, parse_filter
+
+__all__ = ["CheckpointGroup", "checkpoint_groups", "comparison_pairs"]
+
+MOST_STEPS = 4
+
+
+@dataclass(frozen=True)
+class CheckpointGroup:
+    """Checkpoints that differ in their pretraining seed only; ``parameters`` is None where it is unknown."""
+
+    title: str
+    family: str
+    step: int | None
+    parameters: int | None
+    seeds: frozenset[Any]
+    """Pretraining seeds; a checkpoint without a known one is its own, under its name."""
+    filter: RunFilter
+
+    @property
+    def n_seeds(self) -> int:
+        """Number of pretraining seeds."""
+        return len(self.seeds)
+
+    def shares_seeds(self, other: CheckpointGroup) -> bool:
+        """Whether equal seeds are one pretraining: steps of one family and size, with two seeds in common."""
+        same = (self.family, self.parameters) == (other.family, other.parameters)
+        return same and None not in (self.step, other.step) and len(self.seeds & other.seeds) > 1
+
+
+def checkpoint_groups(chosen: Iterable[Chosen]) -> list[CheckpointGroup]:
+    """The groups that ``chosen`` holds, by family, size and step."""
+    found: dict[tuple[Any, ...], CheckpointGroup] = {}
+    for one in chosen:
+        fields = one.runs[0].fields
+        known = fields["pretraining_seed"] is not None
+        own = {run.fields["pretraining_seed" if known else "checkpoint"] for run in one.runs}
+        keys = ("family", "step", "parameters") if known else ("family", "checkpoint")
+        before = found.get(one.group)
+        found[one.group] = CheckpointGroup(
+            chosen_title(one),
+            fields["family"],
+            fields["step"],
+            fields["parameters"],
+            frozenset(own) | (before.seeds if before else frozenset()),
+            RunFilter(chosen_title(one), tuple((key, (_value(fields[key]),)) for key in keys)),
+        )
+    return sorted(found.values(), key=lambda g: (g.family, g.parameters or 0, g.step or 0, g.title))
+
+
+def _value(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def comparison_pairs(
+    groups: Sequence[CheckpointGroup], results: Results, base: str | None = None
+) -> list[tuple[CheckpointGroup, CheckpointGroup]]:
+    """Which groups a report compares, as (base, experiment): all others with one of them.
+
+    That one is the group whose runs the filter ``base`` accepts, or the one with most pretraining seeds (of equals the
+    latest step, the largest, the first by name). Earlier steps of its own family and size are compared the other way
+    round, so that a gain is what further pretraining brought; of more than four, the first, the last within half of
+    the reference and the one before it stand for all. Raises ``ResultsError`` if ``base`` is not one group.
+    """
+    if len(groups) < 2:
+        return []
+    reference = _reference(groups, results, base)
+    earlier = [g for g in groups if _earlier(g, reference)]
+    if len(earlier) > MOST_STEPS:
+        steps = [g.step or 0 for g in earlier]
+        half = max((s for s in steps if 2 * s <= (reference.step or 0)), default=steps[0])
+        earlier = [g for g in earlier if g.step in {steps[0], half, steps[-1]}]
+    others = [g for g in groups if g is not reference and not _earlier(g, reference)]
+    return [*((g, reference) for g in earlier), *((reference, g) for g in others)]
+
+
+def _reference(groups: Sequence[CheckpointGroup], results: Results, base: str | None) -> CheckpointGroup:
+    if base is None:
+        return max(groups, key=lambda g: (g.n_seeds, g.step or 0, g.parameters or 0, -groups.index(g)))
+    asked = results.where(parse_filter(base, results.fields()))
+    matching = [g for g in groups if len(asked.where(g.filter))]
+    if len(matching) != 1:
+        names = ", ".join(g.title for g in matching) or "none"
+        raise ResultsError(
+            f"The base of a report must be one group of checkpoints; '{base}' accepts {names}. Narrow or widen the "
+            "filter."
+        )
+    return matching[0]
+
+
+def _earlier(group: CheckpointGroup, reference: CheckpointGroup) -> bool:
+    same = (group.family, group.parameters) == (reference.family, reference.parameters)
+    return same and group.step is not None and group.step < (reference.step or 0)
