@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["cache_folder", "keep", "remembered_digest"]
+__all__ = ["cache_folder", "keep", "remembered_digest", "stamp"]
 
 
 def cache_folder() -> Path:
@@ -34,14 +34,22 @@ def keep(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def stamp(path: Path) -> list[int]:
+    """Size, modification time, change time (both in nanoseconds) and inode of a file.
+
+    Whether a file is still the same shows in these: copies keep size and modification time, change time and
+    inode they do not keep. Raises ``OSError``.
+    """
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
 def remembered_digest(kind: str, files: Iterable[Path], make: Callable[[], str]) -> str:
     """The hexadecimal digest that ``make()`` gives, or gave when it was called for these very files.
 
-    Whether they are the same shows in path, size, times and inode: copies keep sizes and modification
-    times, inode and change time they do not keep. ``kind`` tells digests of one file apart.
+    Whether they are the same shows in paths and stamps. ``kind`` tells digests of one file apart.
     """
-    found = [(str(path.resolve()), path.stat()) for path in files]
-    stats = [(n, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for n, s in found]
+    stats = [(str(path.resolve()), *stamp(path)) for path in files]
     cached = cache_folder() / "digests" / hashlib.sha256(json.dumps([kind, stats]).encode()).hexdigest()
     with contextlib.suppress(OSError, ValueError):  # not there, or no digest
         known = cached.read_text("ascii")

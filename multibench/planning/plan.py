@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +12,13 @@ from typing import Any, Literal
 from multibench.checkpoints import Checkpoint
 from multibench.checkpoints.download.locate import fetch, find_local, local_checkpoint
 from multibench.checkpoints.folder import CheckpointFolder, open_folder
-from multibench.errors import ResultsError, SchemaError, SuiteError, UnavailableError
+from multibench.errors import SuiteError, UnavailableError
 from multibench.planning.cost import Cost, run_cost
 from multibench.recipes import Hyperparameters
 from multibench.results.identity import RunIdentity
+from multibench.results.index import read_runs
 from multibench.results.store import RunStore
-from multibench.seeds import derive_seeds
+from multibench.seeds import Seeds, derive_seeds
 from multibench.suite import CheckpointSelection, Suite
 from multibench.tasks import DataSources, Task, load_split
 
@@ -81,6 +83,8 @@ class Plan:
     """What a person should know: duplicates, damaged runs, weights or data not on this machine."""
     damaged: frozenset[str] = frozenset()
     """Stored runs that fail their checksums; they count as missing."""
+    manifests: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """Manifests of all runs that are stored under the suite's name, asked for now or not, by id."""
 
     def todo(self, retry_failed: bool = False) -> list[PlannedRun]:
         """The runs still to be made; failed ones again only if asked for."""
@@ -136,95 +140,94 @@ def make_plan(
     ``verify`` the predictions of stored runs are checked against their checksums, too, and runs that fail
     count as missing; a damaged ``run.json`` shows in any case.
     """
-    remarks: list[str] = []
-    stored, damaged = _stored_manifests(store, remarks, verify)
+    stored = read_runs(store, verify)
+    remarks = [
+        f"The stored run {run_id} is damaged and counts as missing: {damage.rstrip('.')}."
+        for run_id, damage in stored.damaged.items()
+    ]
     tasks = [suite.task(name) for name in suite.tasks]
     data = _fingerprints(tasks, suite, sources, may_fetch, remarks)
+    work = [_work(suite, task, data) for task in tasks]
+    recorded = _recorded_contents(stored.manifests.values())
     runs: list[PlannedRun] = []
     seen: dict[str, str] = {}
     for checkpoint in selected_checkpoints(suite, checkpoint_root):
         folder = _folder(checkpoint, checkpoint_root, may_fetch, on_fetch, remarks)
-        content = folder.content if folder is not None else _recorded_content(checkpoint, stored)
+        content = folder.content if folder is not None else recorded.get(checkpoint.id)
         if content is not None and seen.setdefault(content, checkpoint.id) != checkpoint.id:
             remarks.append(f"{checkpoint.id} holds the same weights as {seen[content]}; it is counted once.")
             continue
-        for task in tasks:
-            runs.extend(_runs_of(suite, checkpoint, folder, content, task, data, stored))
-    return Plan(suite, tuple(runs), tuple(remarks), damaged)
+        for part in work:
+            runs.extend(_runs_of(part, checkpoint, folder, content, stored.manifests))
+    return Plan(suite, tuple(runs), tuple(remarks), frozenset(stored.damaged), stored.manifests)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the runs of one task share, whatever their checkpoint."""
+
+    task: Task
+    evaluations: tuple[tuple[Task, str], ...]
+    wanted: dict[str, str | None]
+    """Evaluation -> fingerprint of its data, None if they are not here."""
+    training_data: str | None
+    settings: tuple[Hyperparameters, ...]
+    seeds: tuple[tuple[int | None, Seeds | None], ...]
+    """Each fine-tuning seed and what derives from it; None where nothing is trained."""
+
+
+def _work(suite: Suite, task: Task, data: Fingerprints) -> _Work:
+    evaluations = tuple(suite.evaluations_of(task))
+    settings = suite.settings(task)
+    trained = [(seed, derive_seeds(seed)) for seed in suite.finetuning_seeds]
+    return _Work(
+        task=task,
+        evaluations=evaluations,
+        wanted={f"{other.name}.{split}": data.get((other.name, split)) for other, split in evaluations},
+        training_data=None if suite.evaluate_only else data.get((task.name, "train")),
+        settings=settings[:1] if suite.evaluate_only else settings,
+        seeds=((None, None),) if suite.evaluate_only else tuple(trained),
+    )
 
 
 def _runs_of(
-    suite: Suite,
+    work: _Work,
     checkpoint: Checkpoint,
     folder: CheckpointFolder | None,
     content: str | None,
-    task: Task,
-    data: Fingerprints,
-    stored: dict[str, dict[str, Any]],
-) -> Iterable[PlannedRun]:
-    evaluations = tuple(suite.evaluations_of(task))
-    training_data = data.get((task.name, "train"))
-    wanted = {f"{other.name}.{split}": data.get((other.name, split)) for other, split in evaluations}
-    own_head = suite.evaluate_only and task.kind == "classification" and folder is not None
-    order = folder.class_order(task.labels) if own_head and folder is not None else None
-    seeds: list[int] | list[None] = [None] if suite.evaluate_only else suite.finetuning_seeds
-    settings = suite.settings(task)
-    for setting in settings[:1] if suite.evaluate_only else settings:
-        for seed in seeds:
-            identity = None
-            if content is not None and (training_data is not None or seed is None):
-                derived = None if seed is None else derive_seeds(seed)
-                trained_on = None if seed is None else training_data
-                identity = RunIdentity.of(content, task, trained_on, setting, derived, order)
-            yield PlannedRun(
-                checkpoint=checkpoint,
-                folder=folder,
-                task=task,
-                evaluations=evaluations,
-                settings=setting,
-                finetuning_seed=seed,
-                identity=identity,
-                state=_state(identity, wanted, stored),
-                stored=None if identity is None else stored.get(identity.run_id),
-            )
+    stored: Mapping[str, dict[str, Any]],
+) -> Iterator[PlannedRun]:
+    task, data = work.task, work.training_data
+    for setting, (seed, derived) in itertools.product(work.settings, work.seeds):
+        identity = None
+        if content is not None and (data is not None or seed is None):
+            own_head = seed is None and task.kind == "classification" and folder is not None
+            order = folder.class_order(task.labels) if own_head and folder is not None else None
+            identity = RunIdentity.of(content, task, data, setting, derived, order)
+        manifest = stored.get(identity.run_id) if stored and identity is not None else None
+        yield PlannedRun(
+            checkpoint=checkpoint,
+            folder=folder,
+            task=task,
+            evaluations=work.evaluations,
+            settings=setting,
+            finetuning_seed=seed,
+            identity=identity,
+            state="missing" if manifest is None else _state(manifest, work.wanted),
+            stored=manifest,
+        )
 
 
-def _state(
-    identity: RunIdentity | None, wanted: dict[str, str | None], stored: dict[str, dict[str, Any]]
-) -> State:
+def _state(manifest: dict[str, Any], wanted: dict[str, str | None]) -> State:
     """A run is done if it is stored with every evaluation that is wanted, on the data that is here now."""
-    manifest = None if identity is None else stored.get(identity.run_id)
-    if manifest is None:
-        return "missing"
-    status = manifest["status"]
-    if status in {"failed", "diverged"}:
-        return "failed" if status == "failed" else "diverged"
+    status: State | Literal["finished"] = manifest["status"]
+    if status == "failed" or status == "diverged":
+        return status
     for name, fingerprint in wanted.items():
         evaluation = manifest["evaluations"].get(name)
         if evaluation is None or fingerprint not in (None, evaluation["data"]):
             return "missing"
     return "collapsed" if status == "collapsed" else "done"
-
-
-def _stored_manifests(
-    store: RunStore, remarks: list[str], verify: bool
-) -> tuple[dict[str, dict[str, Any]], frozenset[str]]:
-    """Manifests of the stored runs that can be read, and the ids of those that are damaged."""
-    manifests: dict[str, dict[str, Any]] = {}
-    damaged: set[str] = set()
-    for run_id in store.run_ids():
-        try:
-            damage = store.damage(run_id, weights=False) if verify else None
-            if damage is None:
-                manifests[run_id] = store.manifest(run_id)
-                continue
-        except SchemaError:
-            raise
-        except ResultsError as error:
-            damage = str(error)
-        damaged.add(run_id)
-        remarks.append(f"The stored run {run_id} is damaged and counts as missing: {damage.rstrip('.')}.")
-    return manifests, frozenset(damaged)
 
 
 def needed_splits(tasks: list[Task], suite: Suite) -> list[tuple[Task, str]]:
@@ -272,9 +275,10 @@ def _folder(
     return folder
 
 
-def _recorded_content(checkpoint: Checkpoint, stored: dict[str, dict[str, Any]]) -> str | None:
-    """The content digest that finished runs of this checkpoint recorded, if they agree on one."""
-    digests = {
-        m["identity"]["checkpoint"] for m in stored.values() if m["labels"]["checkpoint"] == checkpoint.id
-    }
-    return digests.pop() if len(digests) == 1 else None
+def _recorded_contents(stored: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Checkpoint -> the content digest that its finished runs recorded, if they agree on one."""
+    digests: dict[str, set[str]] = {}
+    for manifest in stored:
+        name = manifest["labels"]["checkpoint"]
+        digests.setdefault(name, set()).add(manifest["identity"]["checkpoint"])
+    return {name: found.pop() for name, found in digests.items() if len(found) == 1}

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from multibench.errors import ResultsError
 from multibench.results.filters import RunFilter, parse_filter
-from multibench.results.store import RunStore
+from multibench.results.index import read_runs
+from multibench.results.store import Predictions, RunStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +62,10 @@ class StoredRun:
         if labels["pretraining_seed"] is None:
             return (labels["family"], labels["checkpoint"])
         return (labels["family"], labels["step"], labels["parameters"])
+
+    def predictions(self, evaluation: str) -> Predictions:
+        """Its predictions on ``task.split``. Raises ``ResultsError`` if there are none or they are damaged."""
+        return self.store.predictions(self.run_id, evaluation, self.manifest)
 
     def score(self, evaluation: str, metric: str) -> float:
         """A stored score; NaN where it is undefined or was not taken."""
@@ -153,15 +158,12 @@ class Results:
         runs: dict[str, StoredRun] = {}
         damaged: list[str] = []
         for store in find_stores(Path(path)):
-            for run_id in store.run_ids():
-                try:
-                    found = StoredRun(store, store.manifest(run_id))
-                    if run_id not in runs or found.completeness > runs[run_id].completeness:
-                        runs[run_id] = found
-                except ResultsError as error:
-                    if type(error) is not ResultsError:
-                        raise
-                    damaged.append(str(error))
+            stored = read_runs(store)
+            damaged += stored.damaged.values()
+            for run_id, manifest in stored.manifests.items():
+                found = StoredRun(store, manifest)
+                if run_id not in runs or found.completeness > runs[run_id].completeness:
+                    runs[run_id] = found
         return cls([runs[run_id] for run_id in sorted(runs)], damaged)
 
     def __len__(self) -> int:
@@ -213,10 +215,10 @@ class Results:
             raise ResultsError(f"No stored run has predictions for {evaluation}.")
         reference = having[0].manifest["evaluations"][evaluation]
         _refuse_other_data(having, evaluation, reference["data"])
-        first = having[0].store.predictions(having[0].run_id, evaluation)
+        first = having[0].predictions(evaluation)
         outputs = np.empty((len(having), *first.outputs.shape), dtype=np.float32)
         for i, run in enumerate(having):
-            part = first if i == 0 else run.store.predictions(run.run_id, evaluation)
+            part = first if i == 0 else run.predictions(evaluation)
             if part.ids != first.ids or part.outputs.shape != first.outputs.shape:
                 raise ResultsError(
                     f"{run.store.path(run.run_id)} has other examples or outputs for {evaluation} than "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 from multibench.recipes import SPAN_ONLY, Hyperparameters
@@ -55,9 +55,9 @@ class RunIdentity:
 
         ``class_order`` belongs to runs that use a checkpoint's own head: which output is which class.
         """
-        decisive = _decisive(settings, task, trains=seeds is not None)
+        decisive = _decisive(settings, task.kind == "span", seeds is not None)
         if class_order is not None:
-            decisive["class_order"] = class_order
+            decisive = {**decisive, "class_order": class_order}
         return cls(
             checkpoint=checkpoint,
             task=task.name,
@@ -82,16 +82,17 @@ class RunIdentity:
             "task_version": self.task_version,
             "training_data": self.training_data,
             "hyperparameters": self.hyperparameters,
-            "seeds": None if self.seeds is None else asdict(self.seeds),
+            "seeds": None if self.seeds is None else dict(vars(self.seeds)),
         }
 
 
-def _decisive(settings: Hyperparameters, task: Task, trains: bool) -> dict[str, Any]:
-    """The hyperparameters that can change the numbers of a run of ``task``."""
+@cache
+def _decisive(settings: Hyperparameters, spans: bool, trains: bool) -> dict[str, Any]:
+    """The hyperparameters that can change the numbers of a run; all runs with these settings share them."""
     values = settings.model_dump(mode="json")
     return {
         name: value
         for name, value in values.items()
-        if (task.kind == "span" if name in SPAN_ONLY else trains or name in _WITHOUT_TRAINING)
+        if (spans if name in SPAN_ONLY else trains or name in _WITHOUT_TRAINING)
         and not (name in _LATER and value is None)
     }

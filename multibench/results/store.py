@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,15 @@ from numpy.typing import NDArray
 
 from multibench.errors import ResultsError, SchemaError, StorageError
 
-__all__ = ["SCHEMA_VERSION", "Predictions", "RunStore", "writing"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "Predictions",
+    "RunStore",
+    "damage_of",
+    "files_of",
+    "read_predictions",
+    "writing",
+]
 
 SCHEMA_VERSION = 1
 
@@ -100,13 +108,17 @@ def _write_predictions(path: Path, predictions: Predictions) -> None:
     )
 
 
-def read_predictions(path: Path) -> Predictions:
-    """The predictions in one parquet file. Raises ``ResultsError`` if it cannot be read as such."""
+def read_predictions(path: Path, content: bytes | None = None) -> Predictions:
+    """The predictions in one parquet file, whose ``content`` may have been read already.
+
+    Raises ``ResultsError`` if it cannot be read as such.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(path).read()
+        source = pa.BufferReader(path.read_bytes() if content is None else content)
+        table = pq.ParquetFile(source).read(use_threads=False)  # waking threads takes longer than most files
         count = sum(name.startswith("output_") for name in table.column_names)
         outputs = np.stack([table[f"output_{k}"].to_numpy() for k in range(count)], axis=1)
         return Predictions(
@@ -125,8 +137,8 @@ def _sha256(path: Path) -> str:
 
 
 def _manifest_checksum(manifest: dict[str, Any]) -> str:
-    """SHA-256 of a manifest's content but for this checksum itself, as it is when read back."""
-    content = json.loads(json.dumps({k: v for k, v in manifest.items() if k != "checksum"}))
+    """SHA-256 of the content of a manifest, as it is when read back, but for this checksum itself."""
+    content = {name: value for name, value in manifest.items() if name != "checksum"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -166,12 +178,20 @@ def _damage_in(folder: Path, weights: bool = True) -> str | None:
         raise
     except ResultsError as error:
         return str(error)
-    for name, expected in manifest.get("checksums", {}).items():
-        if not weights and name.startswith("weights/"):
-            continue
+    return damage_of(folder, manifest, files_of(manifest, weights))
+
+
+def files_of(manifest: dict[str, Any], weights: bool) -> list[str]:
+    """Names of the files that belong to a run, kept weights only if asked for."""
+    return [name for name in manifest.get("checksums", {}) if weights or not name.startswith("weights/")]
+
+
+def damage_of(folder: Path, manifest: dict[str, Any], names: Iterable[str]) -> str | None:
+    """Why the run in ``folder`` cannot be trusted, after reading its files ``names``; None if they are right."""
+    for name in names:
         path = folder / name
         try:
-            if _sha256(path) != expected:
+            if _sha256(path) != manifest["checksums"][name]:
                 return f"{path} does not match its checksum"
         except OSError as error:
             return f"{path} cannot be read: {error.strerror}"
@@ -186,6 +206,8 @@ class RunStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.runs = folder / "runs"
+        self.index = folder / "index.jsonl"
+        """What ``results.index`` remembers of the runs; it may be missing or deleted at any time."""
 
     def path(self, run_id: str) -> Path:
         """Where the run is, or would be."""
@@ -218,7 +240,7 @@ class RunStore:
                 files = sorted(path for path in temporary.rglob("*") if path.is_file())
                 checksums = {path.relative_to(temporary).as_posix(): _sha256(path) for path in files}
                 manifest = {"schema": SCHEMA_VERSION, "run_id": run_id, **record, "checksums": checksums}
-                manifest["checksum"] = _manifest_checksum(manifest)
+                manifest["checksum"] = _manifest_checksum(json.loads(json.dumps(manifest)))
                 (temporary / "run.json").write_text(json.dumps(manifest, indent=1), "utf-8")
                 for path in [*files, temporary / "run.json", temporary / "predictions", temporary]:
                     _sync(path)
@@ -257,7 +279,15 @@ class RunStore:
         Without ``weights`` kept weights are not read. Raises ``SchemaError`` for results of another
         version, which is no damage.
         """
-        return _damage_in(self.path(run_id), weights)
+        damage = _damage_in(self.path(run_id), weights)
+        if damage is not None:
+            self.forget()
+        return damage
+
+    def forget(self) -> None:
+        """Drop the index: what it vouched for has changed without a trace, so everything is to be read again."""
+        with contextlib.suppress(OSError):
+            self.index.unlink()
 
     def set_aside(self, run_id: str) -> Path:
         """Move a damaged run out of the way and return where it is now; nothing is deleted."""
@@ -294,29 +324,38 @@ class RunStore:
 
     def history(self, run_id: str) -> dict[str, Any]:
         """Loss, learning rate and gradient norm of each step of a stored run."""
-        path = self._checked(run_id, "history.json")
+        path, content = self._checked(run_id, "history.json")
         try:
-            history: dict[str, Any] = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
+            history: dict[str, Any] = json.loads(content)
+        except ValueError as error:
             raise ResultsError(f"{path} cannot be read: {error}.") from error
         return history
 
-    def predictions(self, run_id: str, evaluation: str) -> Predictions:
-        """Predictions of a run on ``task.split``, checked against the recorded checksum."""
-        return read_predictions(self._checked(run_id, f"predictions/{evaluation}.parquet"))
+    def predictions(
+        self, run_id: str, evaluation: str, manifest: dict[str, Any] | None = None
+    ) -> Predictions:
+        """Predictions of a run on ``task.split``, checked against the checksum in ``manifest``, the stored one."""
+        path, content = self._checked(run_id, f"predictions/{evaluation}.parquet", manifest)
+        return read_predictions(path, content)
 
-    def _checked(self, run_id: str, name: str) -> Path:
-        """The path of a file of a run, which matches its checksum."""
+    def _checked(self, run_id: str, name: str, manifest: dict[str, Any] | None = None) -> tuple[Path, bytes]:
+        """A file of a run and its content, which matches its checksum: it is read only once.
+
+        ``manifest`` is what is known of the run; a more complete one may have taken its place since.
+        """
         path = self.path(run_id) / name
-        expected = self.manifest(run_id).get("checksums", {}).get(name)
+        expected = (manifest or self.manifest(run_id)).get("checksums", {}).get(name)
         if expected is None:
             raise ResultsError(f"The run {run_id} has no {name}.")
         try:
-            found = _sha256(path)
+            content = path.read_bytes()
         except OSError as error:
             raise ResultsError(f"{path} cannot be read: {error.strerror}.") from error
-        if found != expected:
-            raise ResultsError(
-                f"{path} does not match its checksum. The run command sets the run aside and makes it again."
-            )
-        return path
+        if hashlib.sha256(content).hexdigest() == expected:
+            return path, content
+        if manifest is not None:
+            return self._checked(run_id, name)
+        self.forget()
+        raise ResultsError(
+            f"{path} does not match its checksum. The run command sets the run aside and makes it again."
+        )

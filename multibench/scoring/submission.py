@@ -90,7 +90,7 @@ def _tsv(run: StoredRun, evaluation: str) -> str:
     task = find_task(name)
     if not run.manifest["evaluations"][evaluation]["as_released"]:
         raise ResultsError(f"{run.run_id} was applied to data that are not the released {evaluation}")
-    stored = run.store.predictions(run.run_id, evaluation)
+    stored = run.predictions(evaluation)
     rows = task.splits[split].rows
     position = {name: k for k, name in enumerate(stored.ids)}
     missing = [str(i) for i in range(rows) if str(i) not in position]
@@ -117,7 +117,7 @@ def _said(task: Task, stored: Predictions) -> list[str]:
 
 
 def _answers(run: StoredRun, evaluation: str) -> dict[str, str]:
-    stored = run.store.predictions(run.run_id, evaluation)
+    stored = run.predictions(evaluation)
     if stored.texts is None:
         raise ResultsError(f"The predictions of {run.run_id} for {evaluation} hold no texts.")
     answers = dict(zip(stored.ids, stored.texts, strict=True))
