@@ -12,7 +12,7 @@ from multibench.recipes import SPAN_ONLY, Hyperparameters
 from multibench.seeds import Seeds
 from multibench.tasks.task import Task
 
-__all__ = ["IDENTITY_VERSION", "RunIdentity"]
+__all__ = ["IDENTITY_VERSION", "IMPORT_VERSION", "ImportedIdentity", "RunIdentity"]
 
 # All that a run which trains nothing depends on, besides what span tasks add.
 _WITHOUT_TRAINING = ("max_length", "precision")
@@ -22,6 +22,8 @@ _LATER = ("window_overlap",)
 
 # Raised whenever the meaning of a field changes or a field is added: old runs then count as other runs.
 IDENTITY_VERSION = 1
+# The same for imported runs.
+IMPORT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,7 @@ class RunIdentity:
     @cached_property
     def run_id(self) -> str:
         """16 hexadecimal digits."""
-        content = json.dumps(self.to_dict(), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return _id_of(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """For ``run.json``."""
@@ -84,6 +85,45 @@ class RunIdentity:
             "hyperparameters": self.hyperparameters,
             "seeds": None if self.seeds is None else dict(vars(self.seeds)),
         }
+
+
+@dataclass(frozen=True)
+class ImportedIdentity:
+    """What a run is that was made elsewhere: what its source says about it, and its predictions.
+
+    ``labels`` name checkpoint, seeds and task; ``hyperparameters`` are None where the source does not say;
+    ``predictions`` maps each ``task.split`` to a digest. No such run is ever equal to one that was made here.
+    """
+
+    task: str
+    task_version: int
+    labels: dict[str, Any]
+    hyperparameters: dict[str, Any]
+    predictions: dict[str, str]
+
+    @cached_property
+    def run_id(self) -> str:
+        """16 hexadecimal digits."""
+        return _id_of(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``run.json``, with the fields of ``RunIdentity``; what nobody knows of the run is None."""
+        return {
+            "domain": "imported",
+            "identity_version": IMPORT_VERSION,
+            "checkpoint": None,
+            "task": self.task,
+            "task_version": self.task_version,
+            "training_data": None,
+            "hyperparameters": self.hyperparameters,
+            "seeds": None,
+            "labels": self.labels,
+            "predictions": self.predictions,
+        }
+
+
+def _id_of(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @cache
