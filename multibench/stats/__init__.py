@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from multibench.stats.agreement import PairAgreement, pair_agreement
 from multibench.stats.collapse import Collapse, collapse_rate, collapsed_runs, with_and_without_collapsed
 from multibench.stats.compare import Comparison, compare_groups, estimate_group
 from multibench.stats.components import Components, variance_components
 from multibench.stats.crossed import Crossed
+from multibench.stats.dynamics import Dynamics, Settled, StepEstimates, dynamics, settled_from
 from multibench.stats.equivalence import (
     EquivalenceTest,
     equivalence,
@@ -29,6 +31,7 @@ __all__ = [
     "CostWarning",
     "Crossed",
     "Design",
+    "Dynamics",
     "EquivalenceTest",
     "Estimate",
     "Family",
@@ -36,8 +39,11 @@ __all__ = [
     "MacroScore",
     "MultibootstrapResult",
     "Noise",
+    "PairAgreement",
     "Plan",
+    "Settled",
     "SingleRunTest",
+    "StepEstimates",
     "TaskRuns",
     "adjust",
     "best_of_grid",
@@ -46,6 +52,7 @@ __all__ = [
     "collapsed_runs",
     "compare_groups",
     "comparison_noise",
+    "dynamics",
     "equivalence",
     "estimate_group",
     "macro_score",
@@ -55,11 +62,13 @@ __all__ = [
     "multibootstrap_group",
     "multibootstrap_groups",
     "non_inferiority",
+    "pair_agreement",
     "paired_permutation",
     "plan_comparison",
     "power_of",
     "probability_of_improvement",
     "selection_optimism",
+    "settled_from",
     "variance_components",
     "with_and_without_collapsed",
 ]

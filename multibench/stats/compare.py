@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike
 from multibench.stats.crossed import Crossed, crossed_delta
 from multibench.stats.estimands import Estimand, estimand
 from multibench.stats.estimate import Estimate, plain
-from multibench.stats.layout import Group, RunInfo, sides
-from multibench.stats.multibootstrap import Interval, MultibootstrapResult, multibootstrap, pair
-from multibench.stats.resample import MetricLike, Problem, Undefined, prepare
+from multibench.stats.intervals import Interval
+from multibench.stats.layout import Group, RunInfo, pair, sides
+from multibench.stats.multibootstrap import MultibootstrapResult, multibootstrap
+from multibench.stats.problem import MetricLike, Problem, Undefined, prepare
 from multibench.stats.streams import Rng
 
 __all__ = ["Comparison", "compare_groups", "estimate_group"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,9 +16,9 @@ from multibench.stats.anova import two_way
 from multibench.stats.crossed import pseudo_scores
 from multibench.stats.estimate import Estimate, plain
 from multibench.stats.layout import Group, RunInfo, codes_of
-from multibench.stats.resample import MetricLike, Problem, Undefined, prepare
+from multibench.stats.problem import MetricLike, Problem, Undefined, prepare
 
-__all__ = ["Components", "components_of", "variance_components"]
+__all__ = ["Components", "components_of", "finetuning_design", "variance_components"]
 
 Finetuning = Literal["nested", "crossed"]
 
@@ -119,6 +119,15 @@ def variance_components(
     problem = prepare(run_info, preds, labels, metric, clusters, undefined)
     group = problem.table.group("group", range(len(problem.scores)))
     return components_of(pseudo_scores(problem), group, finetuning, confidence, problem)
+
+
+def finetuning_design(seeds: Sequence[Hashable], finetune: Sequence[Hashable] | None) -> Finetuning:
+    """``crossed`` where runs with these seeds fill a grid of two seeds or more of each kind, else ``nested``."""
+    if finetune is None:
+        return "nested"
+    sizes = len(set(seeds)), len(set(finetune))
+    cells = set(zip(seeds, finetune, strict=True))
+    return "crossed" if min(sizes) > 1 and sizes[0] * sizes[1] == len(cells) == len(seeds) else "nested"
 
 
 def components_of(

@@ -22,7 +22,7 @@ from multibench.stats.anova import TwoWay, seed_variance, two_way
 from multibench.stats.estimands import Estimand
 from multibench.stats.estimate import Estimate, plain
 from multibench.stats.layout import Group
-from multibench.stats.resample import Problem
+from multibench.stats.problem import Problem
 
 __all__ = ["Crossed", "crossed_delta", "crossed_group", "crossed_interval", "crossed_result", "pseudo_scores"]
 

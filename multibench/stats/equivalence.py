@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 from multibench.errors import StatisticsError
 from multibench.stats.crossed import Crossed
 from multibench.stats.estimate import Estimate, plain
-from multibench.stats.multibootstrap import MultibootstrapResult, bootstrap_estimate
+from multibench.stats.intervals import bootstrap_estimate
+from multibench.stats.multibootstrap import MultibootstrapResult
 from multibench.stats.streams import Streams, draw_counts
 
 __all__ = ["EquivalenceTest", "equivalence", "non_inferiority", "probability_of_improvement"]

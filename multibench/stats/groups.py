@@ -14,10 +14,11 @@ from multibench.errors import StatisticsError
 from multibench.metrics.base import Array
 from multibench.stats.estimands import Estimand, estimand
 from multibench.stats.estimate import Estimate, plain
+from multibench.stats.intervals import Interval, bootstrap_estimate
 from multibench.stats.layout import RunInfo, sorted_labels
-from multibench.stats.multibootstrap import Interval, bootstrap_estimate
 from multibench.stats.multiplicity import Family, max_t
-from multibench.stats.resample import MetricLike, Plan, Runs, Undefined, group_samples, prepare
+from multibench.stats.problem import MetricLike, Undefined, prepare
+from multibench.stats.resample import Plan, Runs, group_samples
 from multibench.stats.streams import Rng
 
 __all__ = ["GroupsResult", "multibootstrap_groups"]

@@ -18,6 +18,7 @@ __all__ = [
     "codes_of",
     "column",
     "content_key",
+    "pair",
     "run_table",
     "sides",
     "sorted_labels",
@@ -156,6 +157,23 @@ def sides(table: RunTable) -> tuple[Group, Group]:
             )
         groups.append(table.group(name, rows))
     return groups[0], groups[1]
+
+
+def pair(base: Group, experiment: Group, warnings: list[str]) -> tuple[Group, Group]:
+    """Both sides with their common seeds only; says which seeds were dropped."""
+    common = [seed for seed in base.seeds if seed in set(experiment.seeds)]
+    if not common:
+        raise StatisticsError(
+            f"Paired seeds were asked for, but the sides share none: base has {list(base.seeds)[:5]}, "
+            f"experiment {list(experiment.seeds)[:5]}. Compare them unpaired."
+        )
+    for group in (base, experiment):
+        dropped = [str(seed) for seed in sorted_labels(group.seeds) if seed not in set(common)]
+        if dropped:
+            warnings.append(
+                f"Seeds of the {group.name} side without a partner were dropped: {', '.join(dropped)}."
+            )
+    return base.only(common), experiment.only(common)
 
 
 def content_key(labels: Array, outputs: Array) -> Array:

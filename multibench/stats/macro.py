@@ -18,9 +18,10 @@ from multibench.metrics.base import Array
 from multibench.stats.anova import TwoWay, two_way
 from multibench.stats.crossed import MEAN, Crossed, crossed_result, pseudo_scores
 from multibench.stats.estimate import Estimate, plain
+from multibench.stats.intervals import bootstrap_estimate
 from multibench.stats.layout import Group, RunInfo, sides
-from multibench.stats.multibootstrap import bootstrap_estimate
-from multibench.stats.resample import MetricLike, Plan, Problem, group_samples, prepare
+from multibench.stats.problem import MetricLike, Problem, prepare
+from multibench.stats.resample import Plan, group_samples
 from multibench.stats.streams import Streams, draw_counts
 
 __all__ = ["MacroScore", "TaskRuns", "macro_score"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,15 +18,24 @@ from multibench.errors import StatisticsError
 from multibench.metrics.base import Array
 from multibench.stats.anova import two_way
 from multibench.stats.crossed import pseudo_scores
-from multibench.stats.estimands import Estimand, estimand
+from multibench.stats.estimands import Estimand
+from multibench.stats.estimands import estimand as as_estimand
 from multibench.stats.estimate import Estimate, plain
-from multibench.stats.layout import Group, RunInfo, sides, sorted_labels
-from multibench.stats.resample import MetricLike, Plan, Problem, Runs, Undefined, group_samples, prepare
+from multibench.stats.intervals import (
+    Interval,
+    bootstrap_estimate,
+    checked_interval,
+    p_values,
+    released_p,
+    shaped_draws,
+)
+from multibench.stats.layout import Group, RunInfo, pair, sides
+from multibench.stats.problem import MetricLike, Problem, Undefined, prepare
+from multibench.stats.resample import Plan, Runs, group_samples
 from multibench.stats.streams import Rng
 
-__all__ = ["Interval", "MultibootstrapResult", "multibootstrap", "multibootstrap_group"]
+__all__ = ["MultibootstrapResult", "multibootstrap", "multibootstrap_group"]
 
-Interval = Literal["percentile", "basic", "rescaled"]
 Progress = Callable[[int, int], None]
 
 
@@ -93,15 +102,13 @@ def multibootstrap(
     ``multiberts/multibootstrap.py``).
 
     Args:
-        run_info: data frame or mapping of columns, one row a run: ``seed`` (pretraining seed),
-        ``intervention``
+        run_info: data frame or mapping of columns, one row a run: ``seed`` (pretraining seed), ``intervention``
             (booleans: false is base) and, for crossed fine-tuning seeds, ``finetune_seed``.
         preds: ``(n_runs, n_examples[, n_outputs])`` in the order of ``run_info``.
         labels: ``(n_examples,)``.
         metric: a registered name, a ``Metric``, or any callable ``(labels, preds) -> float`` (slow).
         paired_seeds: whether equal seeds on both sides belong together (an intervention on the same
-        checkpoint);
-            seeds of one side only are then dropped, with a warning.
+            checkpoint); seeds of one side only are then dropped, with a warning.
         sample_seeds: resample pretraining seeds.
         sample_examples: resample examples.
         nboot: number of draws.
@@ -113,8 +120,7 @@ def multibootstrap(
             deviations from the estimate scaled to the unbiased variance, which removes the bootstrap's
             ``(S - 1) / S`` and its multiple counting of the interaction.
         runs: ``averaged`` within seeds, as released; ``nested``: runs are redrawn within each drawn seed
-        (this
-            counts their noise about twice, since drawn seeds already carry it; meant for one seed a
+            (this counts their noise about twice, since drawn seeds already carry it; meant for one seed a
             side); ``crossed``: fine-tuning seeds are a third factor, shared by all pretraining seeds.
         clusters: label of each example's cluster (an article, a premise); clusters are then resampled whole.
         estimand: ``mean``, ``median`` or ``best-of-<n>`` over runs, every pretraining seed weighing the same.
@@ -129,7 +135,7 @@ def multibootstrap(
     ``S / (S - 1)``: see ``compare_groups``, which shows the random-effects interval beside it.
 
     """
-    chosen, target = _checked(interval, confidence), _estimand(estimand)
+    chosen, target = checked_interval(interval, confidence), as_estimand(estimand)
     exact = not isinstance(rng, np.random.RandomState)
     problem = prepare(run_info, preds, labels, metric, clusters, undefined, keep_examples=not exact)
     base, experiment = sides(problem.table)
@@ -178,8 +184,8 @@ def multibootstrap(
                 caveat=_caveat(groups, sampled),
             )
         )
-    shaped = _shape(delta, deltas[~np.isnan(deltas)], chosen, factors[2])
-    p_greater, p_less = _p_values(shaped)
+    shaped = shaped_draws(delta, deltas[~np.isnan(deltas)], chosen, factors[2])
+    p_greater, p_less = p_values(shaped)
     return MultibootstrapResult(
         samples=samples,
         base=estimates[0],
@@ -188,8 +194,8 @@ def multibootstrap(
         p_value=min(1.0, 2 * min(p_greater, p_less)) if len(shaped) else math.nan,
         p_greater=p_greater,
         p_less=p_less,
-        p_reference=_released_p(deltas <= 0),
-        p_reference_negative=_released_p(deltas >= 0),
+        p_reference=released_p(deltas <= 0),
+        p_reference_negative=released_p(deltas >= 0),
         metric=problem.name,
         paired=paired_seeds,
         sampled=sampled,
@@ -221,7 +227,7 @@ def multibootstrap_group(
     fine-tuning runs the runs take the seeds' place, and the estimate's ``caveat`` says that nothing is
     known of other pretraining seeds. With one run only examples are resampled.
     """
-    chosen, target = _checked(interval, confidence), _estimand(estimand)
+    chosen, target = checked_interval(interval, confidence), as_estimand(estimand)
     exact = not isinstance(rng, np.random.RandomState)
     problem = prepare(run_info, preds, labels, metric, clusters, undefined, keep_examples=not exact)
     group = problem.table.group("group", range(len(problem.scores)))
@@ -264,81 +270,6 @@ def multibootstrap_group(
     )
 
 
-def pair(base: Group, experiment: Group, warnings: list[str]) -> tuple[Group, Group]:
-    """Both sides with their common seeds only; says which seeds were dropped."""
-    common = [seed for seed in base.seeds if seed in set(experiment.seeds)]
-    if not common:
-        raise StatisticsError(
-            f"Paired seeds were asked for, but the sides share none: base has {list(base.seeds)[:5]}, "
-            f"experiment {list(experiment.seeds)[:5]}. Compare them unpaired."
-        )
-    for group in (base, experiment):
-        dropped = [str(seed) for seed in sorted_labels(group.seeds) if seed not in set(common)]
-        if dropped:
-            warnings.append(
-                f"Seeds of the {group.name} side without a partner were dropped: {', '.join(dropped)}."
-            )
-    return base.only(common), experiment.only(common)
-
-
-def bootstrap_estimate(
-    value: float,
-    draws: Array,
-    level: float,
-    interval: Interval,
-    factor: float,
-    exact: bool,
-    *,
-    method: str,
-    estimand: str,
-    n_seeds: int,
-    n_runs: int,
-    n_examples: int,
-    caveat: str = "",
-) -> Estimate:
-    """An estimate from bootstrap draws; NaN draws are left out of the interval."""
-    kept = draws[~np.isnan(draws)]
-    reason = ""
-    low = high = error = spread = mean = math.nan
-    if math.isnan(value):
-        reason = "the score of a run is undefined"
-    elif len(kept) == 0:
-        reason = "no draw had a defined score"
-    else:
-        shaped = np.sort(_shape(value, kept, interval, factor))
-        low, high = _bounds(shaped, level, exact)
-        error = _bound_error(shaped, level)
-        spread = float(kept.std(ddof=1)) * factor if len(kept) > 1 else math.nan
-        mean = float(kept.mean())
-    return Estimate(
-        value,
-        low,
-        high,
-        level,
-        method,
-        estimand,
-        spread,
-        error,
-        n_seeds,
-        n_runs,
-        n_examples,
-        reason,
-        caveat,
-        mean,
-    )
-
-
-def _checked(interval: Interval, confidence: float) -> Interval:
-    if interval not in ("percentile", "basic", "rescaled"):
-        raise StatisticsError(f"`interval` is {interval!r}; it must be percentile, basic or rescaled.")
-    if not 0 < confidence < 1:
-        raise StatisticsError(f"`confidence` is {confidence}; it must lie between 0 and 1 (0.95 is usual).")
-    return interval
-
-
-_estimand = estimand
-
-
 def _sampled(seeds: bool, examples: bool, runs: Runs, clusters: Array | None) -> tuple[str, ...]:
     names = []
     if seeds:
@@ -371,48 +302,6 @@ def _warn_undefined(problem: Problem, n_nan: int, undefined: int, nboot: int) ->
     if n_nan:
         warnings.append(f"{n_nan} of {nboot} draws are NaN and left out of intervals and p-values.")
     return warnings
-
-
-def _shape(value: float, draws: Array, interval: Interval, factor: float) -> Array:
-    """Draws moved so that their own quantiles are the interval's bounds."""
-    if interval == "basic":
-        return 2 * value - draws
-    return value + factor * (draws - value) if factor != 1.0 else draws
-
-
-def _bounds(ordered: Array, level: float, exact: bool) -> tuple[float, float]:
-    tail = (1 - level) / 2
-    if not exact:
-        low, high = np.quantile(ordered, [tail, 1 - tail])
-        return float(low), float(high)
-    # Order statistics whose exclusion of a value means p <= 1 - level for it, and the other way round.
-    rank = max(1, math.floor(tail * (len(ordered) + 1) + 1e-9))
-    return float(ordered[rank - 1]), float(ordered[len(ordered) - rank])
-
-
-def _bound_error(ordered: Array, level: float) -> float:
-    """Monte Carlo standard error of the worse bound, from the spacing of draws about it."""
-    n = len(ordered)
-    if n < 2:
-        return math.nan
-    errors = []
-    for tail in ((1 - level) / 2, (1 + level) / 2):
-        step = math.sqrt(n * tail * (1 - tail))
-        low, high = max(0, round(tail * n - step)), min(n - 1, round(tail * n + step))
-        errors.append(float(ordered[high] - ordered[low]) / 2)
-    return max(errors)
-
-
-def _p_values(shaped: Array) -> tuple[float, float]:
-    n = len(shaped)
-    if n == 0:
-        return math.nan, math.nan
-    return (int((shaped <= 0).sum()) + 1) / (n + 1), (int((shaped >= 0).sum()) + 1) / (n + 1)
-
-
-def _released_p(against: Array) -> float:
-    share = float(against.mean())
-    return share if share > 0 else 1 / len(against)
 
 
 def _rescaling(problem: Problem, plan: Plan, paired: bool) -> list[float]:

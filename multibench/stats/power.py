@@ -16,9 +16,8 @@ from multibench.metrics.base import Array
 from multibench.stats.anova import TwoWay, two_way
 from multibench.stats.crossed import pseudo_scores
 from multibench.stats.estimate import plain
-from multibench.stats.layout import Group, RunInfo, sides
-from multibench.stats.multibootstrap import pair
-from multibench.stats.resample import MetricLike, Undefined, prepare
+from multibench.stats.layout import Group, RunInfo, pair, sides
+from multibench.stats.problem import MetricLike, Undefined, prepare
 
 __all__ = ["Design", "Noise", "Plan", "comparison_noise", "plan_comparison", "power_of"]
 

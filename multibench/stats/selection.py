@@ -11,7 +11,7 @@ from multibench.errors import StatisticsError
 from multibench.metrics import METRICS
 from multibench.metrics.base import Array, Metric
 from multibench.stats.estimate import Estimate
-from multibench.stats.multibootstrap import bootstrap_estimate
+from multibench.stats.intervals import bootstrap_estimate
 from multibench.stats.streams import Streams
 
 __all__ = ["best_of_grid", "best_of_n", "selection_optimism"]
