@@ -11,8 +11,8 @@ from multibench.cli.common import JsonOption, print_json
 
 __all__ = ["add_verbs"]
 
-Kind = Literal["families", "checkpoints", "tasks", "recipes", "suites"]
-One = Literal["family", "checkpoint", "task", "recipe", "suite"]
+Kind = Literal["families", "checkpoints", "tasks", "recipes", "suites", "references"]
+One = Literal["family", "checkpoint", "task", "recipe", "suite", "reference"]
 
 
 def add_verbs(app: typer.Typer) -> None:
@@ -27,7 +27,7 @@ def list_(
     family: Annotated[str | None, typer.Option("--family", help="Only checkpoints of this family.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """What multibench knows: families, checkpoints, tasks, recipes, suites."""
+    """What multibench knows: families, checkpoints, tasks, recipes, suites, references."""
     entries, columns = _entries(kind, family)
     if json:
         print_json(entries)
@@ -44,7 +44,7 @@ def show(
     name: Annotated[str, typer.Argument(help="Its name; for a checkpoint any of its ids.")],
     json: JsonOption = False,
 ) -> None:
-    """Everything known about one family, checkpoint, task, recipe or suite, with sources."""
+    """Everything known about one family, checkpoint, task, recipe, suite or reference, with sources."""
     entry = _entry(kind, name)
     if json:
         print_json(entry)
@@ -91,6 +91,11 @@ def _entries(kind: Kind, family: str | None) -> tuple[list[dict[str, Any]], tupl
 
         suites = [load_suite(path) for path in shipped_suites().values()]
         return [s.model_dump(mode="json") for s in suites], ("name", "description")
+    if kind == "references":
+        from multibench.reference import REFERENCES
+
+        tables = [{**r.to_dict(), "figures": len(list(r.cells()))} for r in REFERENCES]
+        return tables, ("name", "figures", "title", "paper")
     from multibench.recipes import RECIPES
 
     return [r.to_dict() for r in RECIPES], ("name", "title", "paper")
@@ -114,6 +119,10 @@ def _entry(kind: One, name: str) -> dict[str, Any]:
         from multibench.suite import find_suite, load_suite
 
         return load_suite(find_suite(name)).model_dump(mode="json")
+    if kind == "reference":
+        from multibench.reference import REFERENCES
+
+        return REFERENCES.get(name).to_dict()
     from multibench.recipes import RECIPES
 
     recipe = RECIPES.get(name)

@@ -1,0 +1,42 @@
+"""``reproduce``: a published table, and what was measured beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from multibench.cli.common import FormatOption, print_table
+
+__all__ = ["add_verbs"]
+
+
+def add_verbs(app: typer.Typer) -> None:
+    """Add this module's verb."""
+    app.command()(reproduce)
+
+
+def reproduce(
+    reference: Annotated[
+        str,
+        typer.Argument(metavar="REFERENCE", help="A published table; `multibench list references` has them."),
+    ],
+    results: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RESULTS]", help="A results folder, or one suite of it, to hold against it."),
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(help="The largest difference that counts as none, a fraction: 0.01 is one point.")
+    ] = 0.01,
+    where: Annotated[
+        str, typer.Option("--where", help="Only runs that this filter accepts: key=value[,key=value].")
+    ] = "",
+    format_: FormatOption = "text",
+) -> None:
+    """Published against measured with a verdict for each figure: match, differs or cannot tell."""
+    from multibench.reports.reproduction import reproduce as make
+    from multibench.results import Results
+
+    opened = None if results is None else Results.open(results).where(where)
+    print_table(make(reference, opened, margin), format_)

@@ -1,0 +1,234 @@
+"""The stored runs that a published figure can be held against, and why there are none."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multibench.checkpoints import find
+from multibench.errors import UnknownNameError
+from multibench.recipes import RECIPES
+from multibench.reference import PublishedCell, Reference, Row
+from multibench.reports.scores import describe_setting
+from multibench.results import Results, select_settings
+from multibench.results.frame import StoredRun
+
+__all__ = ["Counterpart", "Unlike", "allowed_settings", "checkpoint_key", "counterpart", "fits", "run_key"]
+
+Key = tuple[Any, ...]
+Allowed = Mapping[str, tuple[Any, ...]]
+
+
+class Unlike(Exception):
+    """No stored runs are like the published ones; ``str()`` is the reason in a few words."""
+
+
+@dataclass(frozen=True, eq=False)
+class Counterpart:
+    """Scores of stored runs that are made as the published ones were.
+
+    ``scores`` are fractions, one for each fine-tuning seed that all checkpoints have: the mean over checkpoints, or
+    the difference of two such means. ``n_checkpoints``, ``n_runs`` and ``n_examples`` are what stands behind them.
+    """
+
+    scores: NDArray[np.float64]
+    n_checkpoints: int
+    n_runs: int
+    n_examples: int
+
+
+@cache
+def checkpoint_key(name: str) -> Key:
+    """What a checkpoint of the catalogue is: family, pretraining seed and step, or its id if it has no seed."""
+    try:
+        checkpoint = find(name)
+    except UnknownNameError:
+        return (name,)
+    if checkpoint.pretraining_seed is None:
+        return (checkpoint.alias_of or checkpoint.id,)
+    return (checkpoint.family, checkpoint.pretraining_seed, checkpoint.step)
+
+
+def run_key(run: StoredRun) -> Key:
+    """The same of a stored run, by what it is listed under."""
+    labels = run.manifest["labels"]
+    if labels["pretraining_seed"] is None:
+        return checkpoint_key(labels["checkpoint"])
+    return (labels["family"], labels["pretraining_seed"], labels["step"])
+
+
+def allowed_settings(row: Row, task: str) -> dict[str, tuple[Any, ...]]:
+    """Hyperparameter -> the values that the source states for ``row`` on ``task``."""
+    stated: dict[str, tuple[Any, ...]] = {}
+    if row.recipe:
+        for name, fact in RECIPES.get(row.recipe).facts(task).items():
+            if fact.status == "stated":
+                stated[name] = fact.value if isinstance(fact.value, tuple) else (fact.value,)
+    return {**stated, **{name: (value,) for name, value in row.settings.items()}}
+
+
+def fits(fields: Mapping[str, Any], allowed: Allowed) -> bool:
+    """Whether every hyperparameter that the source states has a stated value."""
+    return all(_is_one_of(fields.get(name), values) for name, values in allowed.items())
+
+
+def _is_one_of(value: Any, values: Iterable[Any]) -> bool:
+    return any(
+        math.isclose(value, other, rel_tol=1e-6)
+        if isinstance(value, (int, float)) and isinstance(other, (int, float))
+        else value == other
+        for other in values
+    )
+
+
+def counterpart(results: Results, reference: Reference, cell: PublishedCell) -> Counterpart:
+    """The stored runs like those behind ``cell``. Raises ``Unlike`` with the reason if there are none."""
+    if cell.row.of is None:
+        scores, runs = _by_finetuning_seed(results, cell, cell.row)
+        return _joined([scores], runs, cell.evaluation, lambda parts: parts[0])
+    sides = [_by_finetuning_seed(results, cell, reference.row(name)) for name in cell.row.of]
+    runs = [run for _, side in sides for run in side]
+    return _joined([s for s, _ in sides], runs, cell.evaluation, lambda parts: parts[0] - parts[1])
+
+
+def _joined(
+    parts: Sequence[Mapping[Any, float]],
+    runs: Sequence[StoredRun],
+    evaluation: str,
+    combine: Callable[[list[NDArray[np.float64]]], NDArray[np.float64]],
+) -> Counterpart:
+    seeds = sorted(set.intersection(*(set(part) for part in parts)), key=str)
+    if not seeds:
+        raise Unlike("the two sides have no fine-tuning seed in common")
+    return Counterpart(
+        scores=combine([np.array([part[seed] for seed in seeds]) for part in parts]),
+        n_checkpoints=len({run_key(run) for run in runs}),
+        n_runs=len([run for run in runs if run.fields["finetuning_seed"] in seeds]),
+        n_examples=int(runs[0].manifest["evaluations"][evaluation]["examples"]),
+    )
+
+
+def _by_finetuning_seed(
+    results: Results, cell: PublishedCell, row: Row
+) -> tuple[dict[Any, float], list[StoredRun]]:
+    """Fine-tuning seed -> mean score over the checkpoints of ``row``, and the runs."""
+    runs = _like(results, cell, row)
+    evaluations = [run.manifest["evaluations"].get(cell.evaluation) for run in runs]
+    if gone := [run for run in runs if run.manifest["status"] == "diverged"]:
+        raise Unlike(f"{len(gone)} of the {len(runs)} runs diverged and have no score")
+    if any(evaluation is None or cell.metric not in evaluation["metrics"] for evaluation in evaluations):
+        raise Unlike(f"not all of the runs were scored on {cell.evaluation} by {cell.metric}")
+    if not all(evaluation["as_released"] for evaluation in evaluations if evaluation is not None):
+        raise Unlike("the runs were scored on other data than was released")
+    table: dict[Any, dict[Key, float]] = {}
+    for run in runs:
+        cells = table.setdefault(run.fields["finetuning_seed"], {})
+        if run_key(run) in cells:
+            raise Unlike("several runs share a checkpoint and a fine-tuning seed; narrow them with --where")
+        cells[run_key(run)] = run.score(cell.evaluation, cell.metric)
+    whole = {
+        seed: list(cells.values()) for seed, cells in table.items() if len(cells) == len(row.checkpoints)
+    }
+    if not whole:
+        raise Unlike("no fine-tuning seed was run on all of the checkpoints")
+    if any(math.isnan(score) for scores in whole.values() for score in scores):
+        raise Unlike(f"{cell.metric} of a run is undefined")
+    return {seed: float(np.mean(scores)) for seed, scores in whole.items()}, runs
+
+
+def _like(results: Results, cell: PublishedCell, row: Row) -> list[StoredRun]:
+    """The runs of the row's checkpoints that were trained, and chosen, as the published ones were."""
+    if not row.checkpoints:
+        raise Unlike("no checkpoint is known")
+    wanted = [checkpoint_key(name) for name in row.checkpoints]
+    scope = {checkpoint_key(name) for name in row.chosen_over} or set(wanted)
+    tried = [run for run in results.stored if run.manifest["status"] != "failed"]
+    if row.trained:
+        tried = [
+            r for r in tried if r.fields["task"] == cell.task and r.fields["finetuning_seed"] is not None
+        ]
+    else:
+        tried = [r for r in tried if r.fields["finetuning_seed"] is None]
+        tried = [r for r in tried if cell.evaluation in r.manifest["evaluations"]]
+    own = [run for run in tried if run_key(run) in {*scope, *wanted}]
+    have = {run_key(run) for run in own}
+    if not have & set(wanted):
+        raise Unlike(_what_there_is(tried, row, cell))
+    if missing := [key for key in wanted if key not in have]:
+        raise Unlike(_too_few(len(wanted), len(wanted) - len(missing)))
+    if not scope <= have:
+        raise Unlike(
+            f"the published setting was chosen over {len(scope)} pretraining seeds, of which {len(scope & have)} have "
+            "runs"
+        )
+    own = [run for run in own if run.fields["held_out"] is None]
+    if not own:
+        raise Unlike("the runs were trained without the part of train that they held out")
+    return [run for run in _one_setting(own, cell, row) if run_key(run) in wanted]
+
+
+def _what_there_is(tried: Sequence[StoredRun], row: Row, cell: PublishedCell) -> str:
+    """Why none of the runs that there are will do."""
+    others = sorted(
+        {str(run.fields["checkpoint"]) for run in tried if cell.evaluation in run.manifest["evaluations"]}
+    )
+    if not others:
+        return "no run is stored"
+    if len(others) == 1 and len(row.checkpoints) > 1:
+        return (
+            f"the published figure is a mean over {len(row.checkpoints)} pretraining seeds; in the stored runs only "
+            f"fine-tuning seeds vary, of one other checkpoint, {others[0]}"
+        )
+    named = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+    return f"the stored runs are of other checkpoints: {named}"
+
+
+def _too_few(wanted: int, have: int) -> str:
+    if have == 1:
+        return (
+            f"the published figure is a mean over {wanted} pretraining seeds; in the stored runs only fine-tuning "
+            "seeds vary, of one of these checkpoints"
+        )
+    return f"the published figure is a mean over {wanted} pretraining seeds, of which {have} have runs"
+
+
+def _one_setting(own: list[StoredRun], cell: PublishedCell, row: Row) -> Sequence[StoredRun]:
+    """The runs of one setting, chosen by the published rule among the published settings."""
+    allowed = allowed_settings(row, cell.task) if row.trained else {}
+    same = [run for run in own if fits(run.fields, allowed)]
+    if not same:
+        name = next(
+            (n for n, values in allowed.items() if not any(_is_one_of(r.fields.get(n), values) for r in own)),
+            None,
+        )
+        if name is None:
+            raise Unlike("no run has the published hyperparameters together")
+        stored = sorted({str(run.fields.get(name)) for run in own})
+        published = " or ".join(str(value) for value in allowed[name])
+        raise Unlike(f"the published {name} is {published}, that of the stored runs {', '.join(stored)}")
+    grid = {name: values for name, values in allowed.items() if len(values) > 1}
+    _refuse_part_of_grid(same, grid)
+    chosen = select_settings(Results(same), row.selection)
+    if len(chosen) != 1:
+        settings = "; ".join(filter(None, (describe_setting(part) for part in chosen))) or "several groups"
+        raise Unlike(f"the stored runs have several settings ({settings}); narrow them with --where")
+    return chosen[0].runs
+
+
+def _refuse_part_of_grid(runs: Sequence[StoredRun], grid: Allowed) -> None:
+    settings = list(itertools.product(*grid.values()))
+    for key in {run_key(run) for run in runs}:
+        own = [run.fields for run in runs if run_key(run) == key]
+        there = sum(
+            any(fits(f, {n: (v,) for n, v in zip(grid, values, strict=True)}) for f in own)
+            for values in settings
+        )
+        if there < len(settings):
+            raise Unlike(f"the published setting is the best of {len(settings)}, of which {there} were run")
