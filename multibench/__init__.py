@@ -2,8 +2,8 @@
 
 Fine-tunes families of checkpoints, keeps every prediction of every run, and turns the predictions
 into statements with honest uncertainty. The verbs of the command line are functions here: ``init``, ``demo``,
-``fetch``, ``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``score``, ``export`` and
-``convert``; ``Results`` reads stored runs.
+``fetch``, ``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``dynamics``, ``score``,
+``export`` and ``convert``; ``Results`` reads stored runs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         compare,
         convert,
         demo,
+        dynamics,
         export,
         fetch,
         init,
@@ -33,6 +34,7 @@ __all__ = [
     "compare",
     "convert",
     "demo",
+    "dynamics",
     "export",
     "fetch",
     "init",

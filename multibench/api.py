@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from multibench.execution.outcome import SuiteOutcome
     from multibench.planning.fetch import Fetched
     from multibench.reports.comparison import compare
+    from multibench.reports.dynamics import dynamics
     from multibench.reports.power import power
     from multibench.reports.scores import scores
     from multibench.reports.variance import variance
@@ -32,6 +33,7 @@ __all__ = [
     "compare",
     "convert",
     "demo",
+    "dynamics",
     "export",
     "fetch",
     "init",
@@ -49,7 +51,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Verbs that live with what they need, which is imported when they are used."""
-    if name in {"compare", "power", "scores", "variance"}:
+    if name in {"compare", "dynamics", "power", "scores", "variance"}:
         from multibench import reports
 
         return getattr(reports, name)

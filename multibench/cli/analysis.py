@@ -1,4 +1,4 @@
-"""``scores``, ``compare``, ``variance`` and ``power``: from stored runs to statements."""
+"""``scores``, ``compare``, ``variance``, ``power`` and ``dynamics``: from stored runs to statements."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def add_verbs(app: typer.Typer) -> None:
     app.command()(compare)
     app.command()(variance)
     app.command()(power)
+    app.command()(dynamics)
 
 
 def scores(
@@ -129,3 +130,27 @@ def power(
         opened, effect, base, expt, task, metric, paired, select, target, half_width, budget_hours, confidence
     )
     print_table(table, format_)
+
+
+def dynamics(
+    results: ResultsArgument = Path("results"),
+    task: TaskOption = None,
+    metric: MetricOption = None,
+    margin: Annotated[
+        float | None, typer.Option(help="What counts as no change, a fraction: 0.005 is half a point.")
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="Only this family: multiberts, pocket.")] = None,
+    where: WhereOption = "",
+    select: SelectOption = None,
+    alpha: Annotated[
+        float, typer.Option(min=0.001, max=0.2, help="Chance at which the step named may come too early.")
+    ] = 0.05,
+    confidence: LevelOption = 0.95,
+    format_: FormatOption = "text",
+) -> None:
+    """Scores along pretraining steps, and the step from which they are equivalent to the last one's."""
+    from multibench.reports import dynamics as make
+    from multibench.results import Results
+
+    chosen = Results.open(results).where(where)
+    print_table(make(chosen, task, metric, margin, family, select, alpha, confidence), format_)

@@ -10,6 +10,7 @@ from multibench.reports.scores import chosen_title, describe_setting, metrics_of
 from multibench.reports.tables import Cell, Table
 from multibench.results import Results, select_settings
 from multibench.stats import variance_components
+from multibench.stats.components import finetuning_design
 
 __all__ = ["variance"]
 
@@ -43,9 +44,7 @@ def variance(
             if tensor.labels is None or len(tensor.runs) < 2:
                 continue
             info = tensor.run_info()
-            pairs = set(zip(info["seed"], info["finetune_seed"], strict=True))
-            full = len(set(info["seed"])) * len(set(info["finetune_seed"])) == len(pairs) == len(tensor.runs)
-            crossed = full and len(set(info["seed"])) > 1 and len(set(info["finetune_seed"])) > 1
+            design = finetuning_design(info["seed"], info["finetune_seed"])
             for name in metrics_of(chosen, evaluation, metric):
                 where = f"{chosen_title(chosen)}, {evaluation}"
                 try:
@@ -54,7 +53,7 @@ def variance(
                         tensor.outputs,
                         tensor.labels,
                         name,
-                        "crossed" if crossed else "nested",
+                        design,
                         confidence,
                     )
                 except StatisticsError as error:

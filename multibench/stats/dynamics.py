@@ -1,0 +1,309 @@
+"""A score along pretraining: with bands over all steps, the noise of seeds, and the step from which nothing changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from multibench.errors import StatisticsError
+from multibench.metrics import METRICS
+from multibench.metrics.base import Array, Metric, class_outputs
+from multibench.stats.agreement import KINDS, pair_agreement
+from multibench.stats.components import components_of, finetuning_design
+from multibench.stats.crossed import Crossed, crossed_delta, crossed_group, levels, pseudo_scores
+from multibench.stats.curve import Curve, curve_of, joint_level
+from multibench.stats.equivalence import EquivalenceTest, equivalence
+from multibench.stats.estimate import Estimate, plain
+from multibench.stats.layout import Group, RunInfo
+from multibench.stats.problem import MetricLike, Problem, Undefined, prepare
+
+__all__ = ["Dynamics", "Settled", "StepEstimates", "dynamics", "settled_from"]
+
+FEW_SEEDS = 5
+
+
+@dataclass(frozen=True)
+class StepEstimates:
+    """What is known of one step.
+
+    ``score`` has an interval of its own, ``band`` the bounds that hold for all steps at once. ``seed_sd`` is the
+    standard deviation of pretraining seeds (the root of the variance component, 0 where that is negative).
+    ``agreement`` is that of runs of different pretraining seeds (of one seed where there is but one), ``None``
+    for metrics that compare no classes. ``difference`` is this step minus the last, paired; ``None`` at the last.
+    """
+
+    step: int
+    score: Estimate
+    band: Estimate
+    seed_sd: Estimate
+    agreement: Estimate | None
+    difference: Crossed | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return {key: plain(value) for key, value in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class Settled:
+    """From which step on the score is equivalent to that of the last step, within ``margin``.
+
+    ``step`` is the earliest such step that could be shown, ``None`` if none could; ``p_values`` belong to the claim
+    "this and every later step", one for each step but the last. The chance that ``step`` comes too early is
+    at most ``alpha``. ``reason`` says why nothing is claimed, where that is not for the numbers alone.
+    """
+
+    step: int | None
+    margin: float
+    alpha: float
+    steps: tuple[int, ...]
+    p_values: tuple[float, ...]
+    tests: tuple[EquivalenceTest, ...]
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return {key: plain(value) for key, value in vars(self).items()}
+
+    def __str__(self) -> str:
+        within = f"within {100 * self.margin:g} points of the last, at {self.alpha:g}"
+        if self.step is None:
+            return f"no step but the last is shown to be {within}{f': {self.reason}' if self.reason else ''}"
+        return f"step {self.step:,} and every later one measured is {within}"
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """Scores of the same seeds at several steps; see ``dynamics``."""
+
+    steps: tuple[StepEstimates, ...]
+    settled: Settled | None
+    metric: str
+    level: float
+    local_level: float
+    n_seeds: int
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return {key: plain(value) for key, value in vars(self).items()}
+
+    def __str__(self) -> str:
+        ends = f"{self.steps[0].band.value:.4f} at {self.steps[0].step:,} to {self.steps[-1].band.value:.4f}"
+        return f"{self.metric} from {ends} at {self.steps[-1].step:,}; {self.settled or 'no margin given'}"
+
+
+def dynamics(
+    run_info: RunInfo,
+    preds: ArrayLike,
+    labels: ArrayLike,
+    metric: MetricLike,
+    margin: float | None = None,
+    alpha: float = 0.05,
+    confidence: float = 0.95,
+    rng: np.random.Generator | int | None = None,
+    *,
+    clusters: ArrayLike | None = None,
+    undefined: Undefined = "collapsed",
+) -> Dynamics:
+    """Score, seed noise and agreement at each step, and from which step on nothing changes any more.
+
+    Args:
+        run_info: one row a run with ``seed``, ``step`` and, if known, ``finetune_seed``.
+        preds: ``(n_runs, n_examples[, n_outputs])`` in the order of ``run_info``.
+        labels: ``(n_examples,)``.
+        metric: a registered name or a ``Metric``; influence values are needed.
+        margin: what counts as no change, a fraction (0.005 is half a point); without it nothing is claimed.
+        alpha: chance at which the step claimed may be too early.
+        confidence: level of intervals and of the band.
+        rng: of the band's local level (``curve.joint_level``).
+        clusters: label of each example's cluster; these are then the units.
+        undefined: as in ``multibootstrap``.
+
+    Only seeds that every step has are used, so that all differences between steps are paired, and each seed's runs
+    are averaged. With one seed its fine-tuning runs take the seeds' place where all steps have the same; the
+    statements are then about that checkpoint.
+
+    Raises ``StatisticsError`` with fewer than two steps, without common seeds, or for a callable metric.
+
+    """
+    problem = prepare(run_info, preds, labels, metric, clusters, undefined)
+    if problem.slow:
+        raise StatisticsError(
+            f"The metric {problem.name} is a callable without influence values, which a band over steps needs. Known "
+            f"metrics: {', '.join(METRICS.names())}."
+        )
+    warnings: list[str] = []
+    groups = _groups(problem, warnings)
+    seeds = next(iter(groups.values())).seeds
+    if 1 < len(seeds) < FEW_SEEDS:
+        warnings.append(
+            f"{len(seeds)} pretraining seeds are too few for intervals and claims to be relied on; "
+            f"add seeds ({FEW_SEEDS} or more)."
+        )
+    values = pseudo_scores(problem)
+    curve = curve_of(_table(values, list(groups.values())), confidence)
+    local = joint_level(curve, confidence, rng)
+    agreements = _agreements(problem, groups, preds, labels, metric, confidence)
+    last = list(groups.values())[-1]
+    found = []
+    for index, (step, group) in enumerate(groups.items()):
+        score = crossed_group(problem, group, confidence).estimate
+        found.append(
+            StepEstimates(
+                step,
+                score,
+                _band(score, curve, index, local),
+                _seed_sd(values, group, confidence, problem),
+                agreements[index],
+                None if group is last else crossed_delta(problem, last, group, True, confidence),
+            )
+        )
+    settled = None
+    if margin is not None:
+        differences = [(s.step, s.difference) for s in found if s.difference is not None]
+        settled = settled_from(differences, margin, alpha)
+        if 1 < len(seeds) < FEW_SEEDS:
+            why = f"{len(seeds)} pretraining seeds are too few to keep the error rate"
+            settled = replace(settled, step=None, reason=why)
+    return Dynamics(
+        tuple(found), settled, problem.name, confidence, local, len(seeds), tuple(dict.fromkeys(warnings))
+    )
+
+
+def settled_from(differences: Sequence[tuple[int, Crossed]], margin: float, alpha: float = 0.05) -> Settled:
+    """The earliest step from which this and every later step is equivalent to the last one within ``margin``.
+
+    ``differences`` are (step, step minus the last) for every step but the last, in order. The claim for a step is
+    an intersection over it and all later ones, so it is tested by the largest of their p-values, each of two
+    one-sided tests (Berger 1982). The claims are nested: going back from the last step and stopping at the first one
+    that is not shown, each at level ``alpha``, is the closed test. A false claim requires that the last step that
+    truly differs by the margin or more is shown not to: its chance is at most ``alpha``, however many steps there are.
+
+    Steps between those measured are not spoken of. Raises ``StatisticsError`` if ``margin`` is not positive.
+    """
+    if margin <= 0:
+        raise StatisticsError(
+            f"The margin is {margin}; give a positive fraction, such as 0.005 for half a point."
+        )
+    tests = [equivalence(difference, margin, alpha) for _, difference in differences]
+    p_values: list[float] = []
+    worst = 0.0
+    for test in reversed(tests):
+        # NaN, an unknown difference, ends every claim that would include it.
+        worst = math.nan if math.isnan(worst + test.p_value) else max(worst, test.p_value)
+        p_values.insert(0, worst)
+    shown = [step for (step, _), p in zip(differences, p_values, strict=True) if p <= alpha]
+    return Settled(
+        shown[0] if shown else None,
+        margin,
+        alpha,
+        tuple(step for step, _ in differences),
+        tuple(p_values),
+        tuple(tests),
+    )
+
+
+def _groups(problem: Problem, warnings: list[str]) -> dict[int, Group]:
+    """The runs of each step, with the seeds that all steps have."""
+    steps = problem.table.column("step")
+    if any(step is None for step in steps):
+        raise StatisticsError("A run has no step; leave out what was not saved along a pretraining.")
+    names = sorted(set(steps))
+    if len(names) < 2:
+        raise StatisticsError(f"Dynamics need two steps at least; all runs are of step {names[0]:,}.")
+    groups = {
+        name: problem.table.group(f"step {name:,}", [r for r, step in enumerate(steps) if step == name])
+        for name in names
+    }
+    common = [s for s in groups[names[0]].seeds if all(s in group.seeds for group in groups.values())]
+    if not common:
+        raise StatisticsError(
+            "No pretraining seed has runs at every step, so that steps cannot be paired; filter the steps."
+        )
+    for group in groups.values():
+        dropped = [str(seed) for seed in group.seeds if seed not in common]
+        if dropped:
+            warnings.append(
+                f"Seeds of {group.name} that other steps lack were left out: {', '.join(dropped)}."
+            )
+    return {name: group.only(common) for name, group in groups.items()}
+
+
+def _table(values: Array, groups: Sequence[Group]) -> Array:
+    """``(n_steps, n_seeds, n_units)``; fine-tuning runs in the place of one seed, where all steps have the same."""
+    first = groups[0]
+    if first.n_seeds == 1 and all(
+        group.finetune is not None and group.finetune == first.finetune for group in groups
+    ):
+        return np.stack([levels(values, group) for group in groups])
+    return np.stack([group.mixing() @ values[group.rows] for group in groups])
+
+
+def _band(score: Estimate, curve: Curve, index: int, local: float) -> Estimate:
+    half = float(curve.half_widths(local)[index])
+    return replace(
+        score,
+        low=score.value - half,
+        high=score.value + half,
+        level=score.level,
+        method=f"{score.method}; all steps at once (each at {local:.4f})",
+    )
+
+
+def _seed_sd(values: Array, group: Group, level: float, problem: Problem) -> Estimate:
+    """The root of the variance component of pretraining seeds, and of its bounds."""
+    design = finetuning_design(group.seed_codes.tolist(), group.finetune)
+    part = components_of(values, group, design, level, problem).parts.get("pretraining")
+    if part is None:
+        return Estimate(
+            *(math.nan, math.nan, math.nan, level, "analysis of variance"),
+            "standard deviation of pretraining seeds",
+            *(math.nan, math.nan, group.n_seeds, group.n_runs, problem.n_examples),
+            reason="one pretraining seed",
+        )
+    value, low, high = (_root(number) for number in (part.value, part.low, part.high))
+    alone = "" if group.n_runs > group.n_seeds else "one run a seed: contains the noise of fine-tuning seeds"
+    return replace(
+        part,
+        value=value,
+        low=low,
+        high=high,
+        standard_error=math.nan,
+        estimand="standard deviation of pretraining seeds",
+        caveat=alone,
+    )
+
+
+def _root(variance: float) -> float:
+    return variance if math.isnan(variance) else math.sqrt(max(0.0, variance))
+
+
+def _agreements(
+    problem: Problem,
+    groups: dict[int, Group],
+    preds: ArrayLike,
+    labels: ArrayLike,
+    metric: MetricLike,
+    level: float,
+) -> list[Estimate | None]:
+    """Agreement of different pretraining seeds at each step; of the runs of one seed if there is but one."""
+    known = METRICS.get(metric) if isinstance(metric, str) else metric
+    if (
+        not isinstance(known, Metric)
+        or known.takes != "classes"
+        or any(g.n_runs < 2 for g in groups.values())
+    ):
+        return [None] * len(groups)
+    answers = class_outputs(np.asarray(labels), preds, known.name)[problem.table.order]
+    found: list[Estimate | None] = []
+    for group in groups.values():
+        kind = KINDS[1] if group.n_seeds > 1 else KINDS[0]
+        pairs = {pair.kind: pair for pair in pair_agreement(answers[group.rows], group, level=level)}
+        found.append(pairs[kind].agreement)
+    return found
