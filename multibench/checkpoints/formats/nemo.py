@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from contextlib import ExitStack
+from os import SEEK_END
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from multibench.checkpoints.formats.archives import read_tar
+from multibench.checkpoints.formats.archives import copy_tar, unnamed_file
 from multibench.checkpoints.formats.imported import (
     Imported,
     bert_config,
@@ -88,19 +90,14 @@ def read_nemo(path: Path, cased: bool | None = None) -> Imported:
     file = find_nemo(path)
     if file is None:
         raise CheckpointError(f"{path} is no .nemo archive, and holds none.")
-    members = _members(file)
-    missing = [name for name in (CONFIG, WEIGHTS) if name not in members]
-    if missing:
-        ranks = any(name.endswith(f"/{WEIGHTS}") for name in members)
-        reason = (
-            "its model is split over several files; merge them first" if ranks else f"it lacks {missing[0]}"
-        )
-        raise CheckpointError(f"{file} cannot be used: {reason}.")
+    with ExitStack() as stack:
+        members, weights_file = _members(file, stack)
+        if CONFIG not in members or weights_file is None:
+            raise CheckpointError(f"{file} cannot be used: {_lacking(members)}.")
+        where = f"{file}: {WEIGHTS}"
+        tree = load_pickle(weights_file, where)
+        weights = without_prefixes(tensors_in(tree, weights_file.seek(0, SEEK_END), where))
     settings = parse_config(members[CONFIG], f"{file}: {CONFIG}")
-    content = members.pop(WEIGHTS)
-    tree = load_pickle(io.BytesIO(content), f"{file}: {WEIGHTS}")
-    weights = without_prefixes(tensors_in(tree, len(content), f"{file}: {WEIGHTS}"))
-    del content
     notes: list[str] = []
     found, config = _converted(weights, settings, members, file, notes)
     folder = file if file.is_dir() else file.parent
@@ -108,18 +105,37 @@ def read_nemo(path: Path, cased: bool | None = None) -> Imported:
     return Imported(found, config, vocabulary, tuple(notes))
 
 
-def _members(file: Path) -> dict[str, bytes]:
+def _members(file: Path, stack: ExitStack) -> tuple[dict[str, bytes], BinaryIO | None]:
+    """The small members by name, and the weights as an open file, which lives as long as ``stack``.
+
+    Weights in an archive are copied to a temporary file without a name, so that they are in memory once, as tensors.
+    """
     if file.is_dir():
         try:
-            paths = [p for p in sorted(file.iterdir()) if p.is_file() and _wanted(p.name, p.stat().st_size)]
-            return {path.name: path.read_bytes() for path in paths}
+            paths = [p for p in sorted(file.iterdir()) if p.is_file() and p.name != WEIGHTS]
+            texts = {p.name: p.read_bytes() for p in paths if p.stat().st_size <= _LARGEST_ARTIFACT}
+            return texts, stack.enter_context((file / WEIGHTS).open("rb"))
         except OSError as error:
             raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from error
-    return read_tar(file, _wanted)
+    unfolded = stack.enter_context(unnamed_file(file))
+    found: dict[str, BinaryIO] = {}
+
+    def place(name: str, size: int) -> BinaryIO | None:
+        if name == WEIGHTS or size <= _LARGEST_ARTIFACT:
+            found[name] = unfolded if name == WEIGHTS else io.BytesIO()
+        return found.get(name)
+
+    copy_tar(file, place)
+    weights = found.pop(WEIGHTS, None)
+    return {name: stream.read() for name, stream in found.items()}, weights
 
 
-def _wanted(name: str, size: int) -> bool:
-    return name == WEIGHTS or size <= _LARGEST_ARTIFACT
+def _lacking(members: Mapping[str, bytes]) -> str:
+    if CONFIG not in members:
+        return f"it lacks {CONFIG}"
+    if any(name.endswith(f"/{WEIGHTS}") for name in members):
+        return "its model is split over several files; merge them first"
+    return f"it lacks {WEIGHTS}"
 
 
 def _converted(

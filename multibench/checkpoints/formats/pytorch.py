@@ -8,11 +8,12 @@ of NVIDIA/DeepLearningExamples). Megatron-LM nests dictionaries, and keeps the a
 from __future__ import annotations
 
 import argparse
-import io
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
+from multibench.checkpoints.formats.archives import copy_unfolded, unnamed_file
 from multibench.checkpoints.formats.imported import (
     Imported,
     bert_config,
@@ -111,16 +112,15 @@ def _load(file: Path) -> tuple[Any, int]:
         if file.suffix != ".zip":
             with file.open("rb") as opened:
                 return load_pickle(opened, str(file)), file.stat().st_size
-        with zipfile.ZipFile(file) as archive, archive.open(_zipped(file)[0]) as member:
-            most = (64 << 20) + 20 * file.stat().st_size
-            content = member.read(most + 1)
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        with (
+            zipfile.ZipFile(file) as archive,
+            archive.open(_zipped(file)[0]) as member,
+            unnamed_file(file) as content,
+        ):
+            size = copy_unfolded(cast(BinaryIO, member), content, file)
+            return load_pickle(content, str(file)), size
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise CheckpointError(f"{file} cannot be read: {str(error).rstrip('.')}.") from error
-    if len(content) > most:
-        raise CheckpointError(
-            f"{file} unfolds to over 20 times its size, as no weights do; it was not read further."
-        )
-    return load_pickle(io.BytesIO(content), str(file)), len(content)
 
 
 def _zipped(path: Path) -> list[str]:

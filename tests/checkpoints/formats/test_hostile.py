@@ -22,7 +22,7 @@ import yaml
 
 from multibench.checkpoints.folder import open_folder
 from multibench.checkpoints.formats.huggingface import read_tensors
-from multibench.errors import CheckpointError
+from multibench.errors import CheckpointError, StorageError
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "nvidia"
 
@@ -51,6 +51,23 @@ def _member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", size: in
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.size = kind, target, size
     return info
+
+
+@pytest.mark.parametrize("kind", ["nemo", "zip"])
+def test_a_disk_too_small_to_unfold_an_archive_on_is_said(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"model.{kind}"
+    if kind == "nemo":
+        _nemo(path, mode="w:gz")
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.write(GOLDEN / "megatron_v3.pt", "release/mp_rank_00/model_optim_rng.pt")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(StorageError, match=f"model.{kind} has to be unfolded .* set TMPDIR"):
+            open_folder(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(
