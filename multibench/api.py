@@ -233,8 +233,8 @@ def status(
     for planned in made.runs:
         at_work = planned.state in {"missing", "failed"} and planned.run_id in running
         count(planned.task.name, "running" if at_work else planned.state)
-        if planned.state in {"failed", "diverged", "collapsed"} and planned.run_id is not None:
-            reasons.append(f"{planned.run_id} {planned.state}: {store.manifest(planned.run_id)['reason']}")
+        if planned.state in {"failed", "diverged", "collapsed"} and planned.stored is not None:
+            reasons.append(f"{planned.run_id} {planned.state}: {planned.stored['reason']}")
     return {"name": made.suite.name, "tasks": tasks, "reasons": reasons, "remarks": list(made.remarks)}
 
 

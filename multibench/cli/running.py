@@ -71,9 +71,9 @@ def plan(
 
     made = api.plan(suite, results, data, checkpoints, set_ or ())
     if json:
-        print_json(plan_summary(made, results))
+        print_json(plan_summary(made))
     else:
-        typer.echo(plan_text(made, results))
+        typer.echo(plan_text(made))
 
 
 def run(

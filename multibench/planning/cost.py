@@ -33,6 +33,11 @@ class Cost:
         flops = None if self.flops is None or other.flops is None else self.flops + other.flops
         return Cost(self.tokens + other.tokens, flops, self.result_bytes + other.result_bytes)
 
+    def times(self, count: int) -> Cost:
+        """The cost of ``count`` such runs."""
+        flops = None if self.flops is None else count * self.flops
+        return Cost(count * self.tokens, flops, count * self.result_bytes)
+
     def hours(self, flops_per_second: float | None) -> float | None:
         """Wall time at a given rate."""
         if self.flops is None or not flops_per_second:

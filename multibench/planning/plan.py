@@ -97,7 +97,13 @@ class Plan:
 
     def cost(self) -> Cost:
         """Estimated cost of the missing runs."""
-        return sum((run.cost for run in self.runs if run.state == "missing"), Cost(0.0, 0.0, 0.0))
+        alike: dict[tuple[int, ...], list[PlannedRun]] = {}
+        for run in self.runs:
+            if run.state == "missing":
+                # All runs of a task share these very objects, so that few costs have to be computed for many runs.
+                key = id(run.checkpoint.architecture), id(run.evaluations), id(run.settings)
+                alike.setdefault(key, []).append(run)
+        return sum((runs[0].cost.times(len(runs)) for runs in alike.values()), Cost(0.0, 0.0, 0.0))
 
 
 def selected_checkpoints(suite: Suite, root: Path | None) -> list[Checkpoint]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-from multibench.errors import ResultsError
-from multibench.planning import Plan, machine_speed
+from multibench.planning import Plan, PlannedRun, machine_speed
 from multibench.planning.plan import State
 from multibench.reports.tables import Cell, Table
-from multibench.results import Results
 
 __all__ = ["plan_summary", "plan_text", "status_text"]
 
@@ -18,16 +15,37 @@ _STATES: tuple[State, ...] = ("done", "collapsed", "diverged", "failed", "missin
 _STATUS = ("done", "collapsed", "diverged", "failed", "running", "missing")
 
 
-def plan_summary(plan: Plan, results: Path) -> dict[str, Any]:
+def plan_summary(plan: Plan) -> dict[str, Any]:
     """Counts, costs and every run, ready for JSON."""
-    speed, origin = machine_speed(_manifests(results / plan.suite.name))
+    settings = {id(run.settings): run.settings for run in plan.runs}  # few, which many runs share
+    dumped = {key: setting.model_dump(mode="json") for key, setting in settings.items()}
+    return {
+        **_totals(plan),
+        "remarks": list(plan.remarks),
+        "list": [
+            {
+                "run_id": run.run_id,
+                "state": run.state,
+                **run.labels(),
+                "settings": dumped[id(run.settings)],
+                "evaluations": [f"{task.name}.{split}" for task, split in run.evaluations],
+            }
+            for run in plan.runs
+        ],
+    }
+
+
+def _totals(plan: Plan) -> dict[str, Any]:
+    """Counts of runs by state, and what the missing ones cost."""
+    speed, origin = machine_speed(plan.manifests.values())
     cost = plan.cost()
     missing = {run.checkpoint.id: run.checkpoint for run in plan.runs if run.folder is None}
     weights = sum(4 * (checkpoint.parameters or 0) for checkpoint in missing.values())
+    states = Counter(run.state for run in plan.runs)
     return {
         "suite": plan.suite.name,
         "runs": len(plan.runs),
-        **{state: plan.count(state) for state in _STATES},
+        **{state: states[state] for state in _STATES},
         "missing_cost": {
             "tokens": cost.tokens,
             "flops": cost.flops,
@@ -37,28 +55,19 @@ def plan_summary(plan: Plan, results: Path) -> dict[str, Any]:
             "result_bytes": cost.result_bytes,
             "download_bytes": weights,
         },
-        "remarks": list(plan.remarks),
-        "list": [
-            {
-                "run_id": run.run_id,
-                "state": run.state,
-                **run.labels(),
-                "settings": run.settings.model_dump(mode="json"),
-                "evaluations": [f"{task.name}.{split}" for task, split in run.evaluations],
-            }
-            for run in plan.runs
-        ],
     }
 
 
-def plan_text(plan: Plan, results: Path) -> str:
+def plan_text(plan: Plan) -> str:
     """A page for a person: counts by task, settings, cost of what is missing."""
-    summary = plan_summary(plan, results)
+    summary = _totals(plan)
     cost = summary["missing_cost"]
+    by_task: dict[str, list[PlannedRun]] = {}
+    for run in plan.runs:
+        by_task.setdefault(run.task.name, []).append(run)
     rows: list[dict[str, Cell]] = []
-    for task in dict.fromkeys(run.task.name for run in plan.runs):
-        runs = [run for run in plan.runs if run.task.name == task]
-        states: Counter[str] = Counter(run.state for run in runs)
+    for task, runs in by_task.items():
+        states = Counter(run.state for run in runs)
         rows.append(
             {
                 "task": task,
@@ -66,7 +75,7 @@ def plan_text(plan: Plan, results: Path) -> str:
                 "settings": len({run.settings for run in runs}),
                 "seeds": len({run.finetuning_seed for run in runs}),
                 "runs": len(runs),
-                **{state: states.get(state, 0) for state in _STATES},
+                **{state: states[state] for state in _STATES},
             }
         )
     columns = tuple(rows[0]) if rows else ("task",)
@@ -106,13 +115,6 @@ def status_text(found: dict[str, Any]) -> str:
     return "\n".join(
         [table.rstrip(), *([""] if found["reasons"] else []), *found["reasons"], *found["remarks"]]
     )
-
-
-def _manifests(folder: Path) -> list[dict[str, Any]]:
-    try:
-        return [run.manifest for run in Results.open(folder).stored]
-    except ResultsError:
-        return []
 
 
 def _size(count: float) -> str:
