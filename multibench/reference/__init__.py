@@ -3,7 +3,7 @@
 from multibench.reference.catalogue import REFERENCES
 from multibench.reference.obstacles import obstacle
 from multibench.reference.table import Figure, PublishedCell, Reference, Row, read_reference
-from multibench.reference.verdict import ALPHA, DEFAULT_MARGIN, Published, Verdict, judge
+from multibench.reference.verdict import ALPHA, DEFAULT_MARGIN, Published, Verdict, in_points, judge
 
 __all__ = [
     "ALPHA",
@@ -15,6 +15,7 @@ __all__ = [
     "Reference",
     "Row",
     "Verdict",
+    "in_points",
     "judge",
     "obstacle",
     "read_reference",

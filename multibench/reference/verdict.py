@@ -29,7 +29,16 @@ from numpy.typing import ArrayLike, NDArray
 from multibench.errors import StatisticsError
 from multibench.stats import Estimate
 
-__all__ = ["ALPHA", "DEFAULT_MARGIN", "Published", "Verdict", "difference_interval", "judge", "verdicts"]
+__all__ = [
+    "ALPHA",
+    "DEFAULT_MARGIN",
+    "Published",
+    "Verdict",
+    "difference_interval",
+    "in_points",
+    "judge",
+    "verdicts",
+]
 
 ALPHA = 0.05
 DEFAULT_MARGIN = 0.01
@@ -70,6 +79,11 @@ class Verdict:
             "margin": self.margin,
             "why": self.why,
         }
+
+
+def in_points(fraction: float) -> str:
+    """``0.005`` as ``0.5 points``."""
+    return f"{100 * fraction:g} point" + ("" if 100 * fraction == 1 else "s")
 
 
 def difference_interval(
@@ -173,7 +187,7 @@ def _method(published: Published) -> str:
 def _why(word: Word, margin: float, sd: float, published: Published) -> str:
     if word != "cannot tell":
         return ""
-    why = f"the interval reaches over the margin of {100 * margin:g} points"
+    why = f"the interval reaches over the margin of {in_points(margin)}"
     # With endless runs of one's own only the published runs are left to vary; 1.645 is the normal's quantile.
     spread = sd if math.isnan(published.sd) else published.sd
     least = 0.0 if published.exact else 1.645 * spread / math.sqrt(published.n) + published.rounding

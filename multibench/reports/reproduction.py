@@ -15,6 +15,7 @@ from multibench.reference import (
     PublishedCell,
     Reference,
     Row,
+    in_points,
     judge,
     obstacle,
 )
@@ -152,7 +153,7 @@ def _explanation(margin: float) -> list[str]:
         "same examples and pretrained weights. match: the interval lies within the margin, so that a true difference "
         "of the margin or more is called a match in at most 5 % of cases. differs: it lies wholly beyond, so that a "
         "true difference of the margin or less is called different in at most 5 %.",
-        f"Margin: {100 * margin:g} points, for published differences at most half of the difference.",
+        f"Margin: {in_points(margin)}, for published differences at most half of the difference.",
         "Where a source prints no spread, its runs are taken to vary as the measured ones do.",
     ]
 
