@@ -2,8 +2,8 @@
 
 Fine-tunes families of checkpoints, keeps every prediction of every run, and turns the predictions
 into statements with honest uncertainty. The verbs of the command line are functions here: ``init``, ``demo``,
-``fetch``, ``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``dynamics``, ``score``,
-``export`` and ``convert``; ``Results`` reads stored runs.
+``fetch``, ``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``dynamics``, ``reproduce``,
+``references``, ``score``, ``export`` and ``convert``; ``Results`` reads stored runs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         init,
         plan,
         power,
+        references,
+        reproduce,
         run,
         score,
         scores,
@@ -40,6 +42,8 @@ __all__ = [
     "init",
     "plan",
     "power",
+    "references",
+    "reproduce",
     "run",
     "score",
     "scores",

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from multibench.checkpoints.verify import verify_checkpoints
     from multibench.execution.outcome import SuiteOutcome
     from multibench.planning.fetch import Fetched
+    from multibench.reference import Reference
     from multibench.reports.comparison import compare
     from multibench.reports.dynamics import dynamics
     from multibench.reports.power import power
+    from multibench.reports.reproduction import reproduce
     from multibench.reports.scores import scores
     from multibench.reports.variance import variance
     from multibench.scoring import score
@@ -39,6 +41,8 @@ __all__ = [
     "init",
     "plan",
     "power",
+    "references",
+    "reproduce",
     "run",
     "score",
     "scores",
@@ -51,7 +55,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Verbs that live with what they need, which is imported when they are used."""
-    if name in {"compare", "dynamics", "power", "scores", "variance"}:
+    if name in {"compare", "dynamics", "power", "reproduce", "scores", "variance"}:
         from multibench import reports
 
         return getattr(reports, name)
@@ -72,6 +76,13 @@ def __getattr__(name: str) -> Any:
 
 def _sources(suite: Suite, data: Path | None) -> DataSources:
     return DataSources(data, suite.different_data_accepted)
+
+
+def references() -> list[Reference]:
+    """The published tables that ``reproduce`` knows, by name, with all figures and their sources."""
+    from multibench.reference import REFERENCES
+
+    return list(REFERENCES)
 
 
 def init(family: str, out: Path | None = None) -> str:
