@@ -7,6 +7,7 @@ from multibench.stats.collapse import Collapse, collapse_rate, collapsed_runs, w
 from multibench.stats.compare import Comparison, compare_groups, estimate_group
 from multibench.stats.components import Components, variance_components
 from multibench.stats.crossed import Crossed
+from multibench.stats.differences import ExampleDifferences, example_differences
 from multibench.stats.dynamics import Dynamics, Settled, StepEstimates, dynamics, settled_from
 from multibench.stats.equivalence import (
     EquivalenceTest,
@@ -16,6 +17,7 @@ from multibench.stats.equivalence import (
 )
 from multibench.stats.estimate import Estimate
 from multibench.stats.groups import GroupsResult, multibootstrap_groups
+from multibench.stats.instances import Agreement, Difficulty, difficulty, seed_agreement
 from multibench.stats.macro import MacroScore, TaskRuns, macro_score
 from multibench.stats.multibootstrap import MultibootstrapResult, multibootstrap, multibootstrap_group
 from multibench.stats.multiplicity import Family, adjust, max_t
@@ -25,15 +27,18 @@ from multibench.stats.selection import best_of_grid, best_of_n, selection_optimi
 from multibench.stats.single import SingleRunTest, mcnemar, paired_permutation
 
 __all__ = [
+    "Agreement",
     "Collapse",
     "Comparison",
     "Components",
     "CostWarning",
     "Crossed",
     "Design",
+    "Difficulty",
     "Dynamics",
     "EquivalenceTest",
     "Estimate",
+    "ExampleDifferences",
     "Family",
     "GroupsResult",
     "MacroScore",
@@ -52,9 +57,11 @@ __all__ = [
     "collapsed_runs",
     "compare_groups",
     "comparison_noise",
+    "difficulty",
     "dynamics",
     "equivalence",
     "estimate_group",
+    "example_differences",
     "macro_score",
     "max_t",
     "mcnemar",
@@ -67,6 +74,7 @@ __all__ = [
     "plan_comparison",
     "power_of",
     "probability_of_improvement",
+    "seed_agreement",
     "selection_optimism",
     "settled_from",
     "variance_components",

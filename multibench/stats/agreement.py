@@ -14,7 +14,7 @@ from multibench.metrics.base import Array
 from multibench.stats.estimate import Estimate, plain
 from multibench.stats.layout import Group
 
-__all__ = ["KINDS", "PairAgreement", "pair_agreement", "pair_kinds", "pair_mean"]
+__all__ = ["KINDS", "PairAgreement", "pair_agreement", "pair_distance", "pair_kinds"]
 
 KINDS = ("same pretraining seed", "other pretraining seed", "other pretraining seed, same fine-tuning seed")
 METHOD = "pairs of runs; jackknife over pretraining seeds and examples, t"
@@ -71,13 +71,19 @@ class _Pairs:
 
 
 def pair_kinds(group: Group) -> dict[str, Array]:
-    """For each of ``KINDS`` that has pairs the symmetric mask ``(n_runs, n_runs)`` of its pairs."""
+    """For each of ``KINDS`` that has pairs the symmetric mask ``(n_runs, n_runs)`` of its pairs.
+
+    Raises ``StatisticsError`` for a single run.
+    """
     same = group.seed_codes[:, None] == group.seed_codes[None]
     masks = {KINDS[0]: same & ~np.eye(group.n_runs, dtype=bool), KINDS[1]: ~same}
     if group.finetune is not None and len(set(group.finetune)) > 1:
         labels = np.array([str(label) for label in group.finetune])
         masks[KINDS[2]] = ~same & (labels[:, None] == labels[None])
-    return {kind: mask for kind, mask in masks.items() if mask.any()}
+    found = {kind: mask for kind, mask in masks.items() if mask.any()}
+    if not found:
+        raise StatisticsError("Agreement needs two runs at least; there is one.")
+    return found
 
 
 def pair_agreement(
@@ -104,8 +110,6 @@ def pair_agreement(
             "two examples at least."
         )
     kinds = pair_kinds(group)
-    if not kinds:
-        raise StatisticsError("Agreement needs two runs at least; there is one.")
     unequal = _pairs(answers, kinds)
     flipped = None if correct is None else _pairs(correct, kinds)
     found = []
@@ -126,7 +130,7 @@ def pair_agreement(
     return tuple(found)
 
 
-def pair_mean(values: Array, group: Group, level: float = 0.95) -> dict[str, Estimate]:
+def pair_distance(values: Array, group: Group, level: float = 0.95) -> dict[str, Estimate]:
     """Mean absolute difference of two runs' values ``(n_runs, n_examples)``, in their unit, for each kind of pair."""
     found = _pairs(values.astype(np.float64), pair_kinds(group))
     return {
