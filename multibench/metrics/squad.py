@@ -84,6 +84,11 @@ def answer_f1(prediction: str, gold: Sequence[str], unanswerable: bool) -> float
     return best
 
 
+@lru_cache(maxsize=1 << 17)  # runs give the same few answers to a question
+def _scores(prediction: str, gold: tuple[str, ...], unanswerable: bool) -> tuple[float, float]:
+    return exact_match(prediction, gold, unanswerable), answer_f1(prediction, gold, unanswerable)
+
+
 def refused(null_odds: ArrayLike, threshold: float) -> NDArray[np.bool_]:
     """Which questions count as unanswerable: the null score exceeds the best answer's by more than this."""
     return np.asarray(np.asarray(null_odds, dtype=np.float32).astype(np.float64) > threshold)
@@ -118,11 +123,11 @@ def answer_outputs(
         return outputs
     unanswerable = threshold is not None
     for i, (text, wanted) in enumerate(zip(texts, gold, strict=True)):
-        outputs[i, 2:4] = exact_match(text, wanted, unanswerable), answer_f1(text, wanted, unanswerable)
+        outputs[i, 2:4] = _scores(text, tuple(wanted), unanswerable)
     outputs[:, :2] = outputs[:, 2:4]
     if threshold is not None:
         for i in np.flatnonzero(refused(odds, threshold)).tolist():
-            outputs[i, :2] = exact_match("", gold[i], True), answer_f1("", gold[i], True)
+            outputs[i, :2] = _scores("", tuple(gold[i]), True)
     return outputs
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from multibench.errors import ResultsError, StorageError
-from multibench.metrics.squad import ANSWER_OUTPUTS, refused
+from multibench.metrics.squad import ANSWER_OUTPUTS, given_answers
 from multibench.results import Predictions, Results, select_settings
 from multibench.results.frame import StoredRun
 from multibench.scoring.glue import SUBMISSION
 from multibench.tasks import TASKS, Task, find_task
 
-__all__ = ["export_glue_submission", "export_squad"]
+__all__ = ["answers_of", "export_glue_submission", "export_squad", "write_file"]
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that zip knows: equal predictions give an equal file
 
@@ -57,7 +57,7 @@ def export_glue_submission(results: Results, out: Path, rule: str | None = None)
     with zipfile.ZipFile(content, "w") as archive:
         for name, text in files.items():
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), text, zipfile.ZIP_DEFLATED)
-    return _write(out / "submission.zip", content.getvalue())
+    return write_file(out / "submission.zip", content.getvalue())
 
 
 def export_squad(results: Results, out: Path) -> list[Path]:
@@ -76,9 +76,9 @@ def export_squad(results: Results, out: Path) -> list[Path]:
     if not found:
         raise ResultsError("No stored run has predictions for a span task such as SQuAD.")
     return [
-        _write(
+        write_file(
             out / f"{evaluation}.{run.run_id}.json",
-            json.dumps(_answers(run, evaluation), ensure_ascii=False, indent=0).encode(),
+            json.dumps(answers_of(run, evaluation), ensure_ascii=False, indent=0).encode(),
         )
         for run, evaluation in found
     ]
@@ -116,16 +116,19 @@ def _said(task: Task, stored: Predictions) -> list[str]:
     return [(official or task.labels)[k] for k in stored.outputs.argmax(axis=1).tolist()]
 
 
-def _answers(run: StoredRun, evaluation: str) -> dict[str, str]:
+def answers_of(run: StoredRun, evaluation: str) -> dict[str, str]:
+    """The answers of a run to the questions of ``task.split``, "" for none under its own threshold.
+
+    An imported run has no threshold that is known: its answers stand as they are. Raises ``ResultsError`` if the
+    predictions are none of spans.
+    """
     stored = run.predictions(evaluation)
     if stored.texts is None:
         raise ResultsError(f"The predictions of {run.run_id} for {evaluation} hold no texts.")
-    answers = dict(zip(stored.ids, stored.texts, strict=True))
-    if find_task(evaluation.partition(".")[0]).unanswerable:
-        odds = stored.outputs[:, ANSWER_OUTPUTS.index("null_odds")]
-        none = refused(odds, float(run.fields["null_threshold"]))
-        answers |= dict.fromkeys(np.array(stored.ids)[none].tolist(), "")
-    return answers
+    unanswerable = find_task(evaluation.partition(".")[0]).unanswerable
+    odds = stored.outputs[:, ANSWER_OUTPUTS.index("null_odds")]
+    given = given_answers(stored.texts, odds, run.fields["null_threshold"] if unanswerable else None)
+    return dict(zip(stored.ids, given, strict=True))
 
 
 def _is_span(evaluation: str) -> bool:
@@ -133,8 +136,8 @@ def _is_span(evaluation: str) -> bool:
     return name in TASKS and find_task(name).kind == "span"
 
 
-def _write(path: Path, content: bytes) -> Path:
-    """Write the file whole or not at all, and never over another one."""
+def write_file(path: Path, content: bytes) -> Path:
+    """Write the file whole or not at all, and never over another one. Raises ``StorageError`` if it cannot be."""
     try:
         if path.exists():
             if path.read_bytes() == content:

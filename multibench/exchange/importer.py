@@ -1,0 +1,277 @@
+"""Predictions of other tools become stored runs, which every verb takes like those that were made here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multibench.errors import DataError, ResultsError
+from multibench.exchange.items import FinetuningSeeds, Item, Outputs
+from multibench.exchange.order import ClassOrder, find_order
+from multibench.metrics import METRICS
+from multibench.metrics.squad import answer_outputs
+from multibench.results import Predictions, RunStore, provenance
+from multibench.results.identity import ImportedIdentity
+from multibench.results.summary import collapse_evidence, evaluation_summary
+from multibench.tasks import Examples, Task
+
+__all__ = ["ImportSource", "Imported", "folder_name", "store_items"]
+
+_NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True)
+class ImportSource:
+    """What is imported: the name of its ``layout``, the folder that file names are relative to, its ``index``.
+
+    ``selection`` is the rule by which one setting of a grid is reported (``recipes.SELECTION_RULES``).
+    """
+
+    layout: str
+    root: Path
+    index: Path
+    finetuning_seeds: FinetuningSeeds
+    selection: str
+    absent: tuple[str, ...] = ()
+    """Files that the index names and that are not there."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did: the ``folder`` with the runs, how many are ``new`` and were there ``already``.
+
+    ``absent`` are files that an index names and that are not there. ``remarks`` say, in sentences, which labels and
+    class orders were taken, and what else a reader of the numbers should know.
+    """
+
+    folder: Path
+    new: int
+    already: int
+    absent: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return {
+            "folder": str(self.folder),
+            "new": self.new,
+            "already": self.already,
+            "absent": list(self.absent),
+            "remarks": list(self.remarks),
+        }
+
+
+@dataclass(eq=False)
+class _Run:
+    """All that is known of one run: its items by evaluation, and what they hold."""
+
+    first: Item
+    items: dict[str, Item] = field(default_factory=dict)
+    outputs: dict[str, Outputs] = field(default_factory=dict)
+
+
+def folder_name(path: Path) -> str:
+    """A name for the runs of ``path``, from the name of that folder or file."""
+    return _NO_NAME.sub("_", path.resolve().name.partition(".")[0]).strip("_-")[:64] or "imported"
+
+
+def store_items(
+    items: Sequence[Item],
+    examples: dict[str, Examples],
+    source: ImportSource,
+    store: RunStore,
+    stated: dict[str, tuple[int, ...]],
+) -> Imported:
+    """Store the runs of ``items`` that are not stored yet; ``examples`` by ``task.split``.
+
+    The class order is found for each evaluation and family. Runs of one task are stored together, or
+    none of them. Raises ``DataError`` for predictions that cannot be used, and ``ResultsError`` if the folder holds
+    runs that were made here, or other predictions of the same run.
+    """
+    stored = _stored(store)
+    sums = {path: _sha256(path) for path in {source.index, *(item.file for item in items)}}
+    new = already = 0
+    remarks = [
+        f"{name}: labels from {each.origin}{'' if each.as_released else '; NOT the released data'}."
+        for name, each in examples.items()
+    ]
+    for task in dict.fromkeys(item.trained_on.name for item in items):
+        runs = _grouped([item for item in items if item.trained_on.name == task])
+        orders = _ordered(runs, examples, stated, remarks)
+        missing: list[tuple[str, dict[str, Any], dict[str, Predictions]]] = []
+        for run in runs:
+            run_id, record, predictions = _content(run, examples, orders, source, store.folder.name, sums)
+            if _is_stored(stored, run_id, record, store):
+                already += 1
+            else:
+                missing.append((run_id, record, predictions))
+        store.write_all(missing)
+        new += len(missing)
+    return Imported(store.folder, new, already, source.absent, tuple(dict.fromkeys(remarks)))
+
+
+def _stored(store: RunStore) -> dict[str, dict[str, Any]]:
+    """The manifests of what was imported into the folder before."""
+    manifests = {run_id: store.manifest(run_id) for run_id in store.run_ids()}
+    made = [run_id for run_id, manifest in manifests.items() if "imported" not in manifest]
+    if made:
+        raise ResultsError(
+            f"{store.folder} holds {len(made)} runs that were made here, such as {made[0]}; imported ones go into a "
+            "folder of their own: give another --name."
+        )
+    return manifests
+
+
+def _is_stored(
+    stored: dict[str, dict[str, Any]], run_id: str, record: dict[str, Any], store: RunStore
+) -> bool:
+    """Whether the very run is stored. Raises ``ResultsError`` if it is with other predictions or on other data."""
+    again = f"Give another --name, or remove {store.path(run_id).parent.parent} first."
+    if run_id in stored:
+        data = [{k: e["data"] for k, e in m["evaluations"].items()} for m in (stored[run_id], record)]
+        if data[0] != data[1]:
+            raise ResultsError(
+                f"{run_id} is stored in {store.folder} with the same predictions on other data. {again}"
+            )
+        return True
+    for other, manifest in stored.items():
+        if all(manifest[key] == record[key] for key in ("labels", "settings")):
+            raise ResultsError(
+                f"{store.folder} holds other predictions of the same run, as {other}: "
+                f"{_listed(record['labels'])}. {again}"
+            )
+    return False
+
+
+def _grouped(items: Sequence[Item]) -> list[_Run]:
+    """The items of each run. Raises ``DataError`` if one is there twice."""
+    runs: dict[str, _Run] = {}
+    for item in items:
+        run = runs.setdefault(json.dumps([item.labels(), dict(item.settings)]), _Run(item))
+        if item.evaluation in run.items:
+            raise DataError(
+                f"{item.place} and {run.items[item.evaluation].place} are the same run on {item.evaluation}: "
+                f"{_listed(item.labels())}. Name what tells them apart."
+            )
+        run.items[item.evaluation] = item
+    return list(runs.values())
+
+
+def _ordered(
+    runs: list[_Run], examples: dict[str, Examples], stated: dict[str, tuple[int, ...]], remarks: list[str]
+) -> dict[tuple[str, str], ClassOrder]:
+    """Read everything, find the class order of each evaluation and family, and apply it."""
+    cells: dict[tuple[str, str], list[_Run]] = {}
+    for run in runs:
+        for evaluation, item in run.items.items():
+            run.outputs[evaluation] = item.read(examples[evaluation])
+            if item.task.kind == "classification":
+                cells.setdefault((evaluation, item.origin.family), []).append(run)
+    orders = {}
+    for (evaluation, family), those in cells.items():
+        task = those[0].items[evaluation].task
+        outputs = [np.asarray(run.outputs[evaluation]) for run in those]
+        what = f"{evaluation} of {family}"
+        order = find_order(task, examples[evaluation].labels, outputs, what, stated.get(task.name))
+        orders[evaluation, family] = order
+        remarks.append(f"{what}: {order.sentence()}.")
+        for run, each in zip(those, outputs, strict=True):
+            run.outputs[evaluation] = order.apply(each)
+    return orders
+
+
+def _content(
+    run: _Run,
+    examples: dict[str, Examples],
+    orders: dict[tuple[str, str], ClassOrder],
+    source: ImportSource,
+    suite: str,
+    sums: dict[Path, str],
+) -> tuple[str, dict[str, Any], dict[str, Predictions]]:
+    """Id, manifest and predictions of a run."""
+    predictions, evaluations, evidence = {}, {}, []
+    for evaluation, item in run.items.items():
+        predictions[evaluation], collapse = _predictions(
+            item.task, examples[evaluation], run.outputs[evaluation]
+        )
+        outputs = predictions[evaluation].outputs
+        # A threshold that is tuned on the labels needs odds, which answers alone do not have.
+        metrics = [m for m in item.task.metrics if not METRICS.get(m).tuned_on_reported_split]
+        evaluations[evaluation] = evaluation_summary(item.task, examples[evaluation], outputs, metrics)
+        evidence += [f"{evaluation}: {collapse}"] if collapse else []
+    collapsed = len(evidence) == len(run.items)
+    family = run.first.origin.family
+    identity = ImportedIdentity(
+        task=run.first.trained_on.name,
+        task_version=run.first.trained_on.version,
+        labels=run.first.labels(),
+        hyperparameters=dict(run.first.settings),
+        predictions={name: _digest(predictions[name]) for name in sorted(predictions)},
+    )
+    record = {
+        "status": "collapsed" if collapsed else "finished",
+        "reason": "; ".join(evidence) if collapsed else None,
+        "identity": identity.to_dict(),
+        "labels": run.first.labels(),
+        "suite": {"name": suite, "recipe": "imported", "selection": source.selection},
+        "settings": dict(run.first.settings),
+        "evaluations": evaluations,
+        "training": {},
+        "imported": {
+            "layout": source.layout,
+            "from": source.root.name,
+            "index": {"file": source.index.name, "sha256": sums[source.index]},
+            "files": {
+                name: {"file": _relative(item.file, source.root), "sha256": sums[item.file]}
+                for name, item in run.items.items()
+            },
+            "class_order": {
+                name: orders[name, family].to_dict() for name in run.items if (name, family) in orders
+            },
+            "finetuning_seeds": source.finetuning_seeds,
+        },
+        "provenance": {**provenance.environment(), "finished": provenance.timestamp()},
+    }
+    return identity.run_id, record, predictions
+
+
+def _predictions(task: Task, examples: Examples, outputs: Outputs) -> tuple[Predictions, str | None]:
+    """What is stored of an evaluation, and evidence of collapse."""
+    if isinstance(outputs, tuple):
+        gold = None if examples.answers is None else [[a.text for a in each] for each in examples.answers]
+        unknown = np.full(len(outputs), np.nan)
+        columns = answer_outputs(outputs, unknown, gold, 0.0 if task.unanswerable else None)
+        return Predictions(examples.ids, columns, examples.labels, outputs), collapse_evidence(
+            task, columns, outputs
+        )
+    return Predictions(examples.ids, outputs, examples.labels), collapse_evidence(task, outputs)
+
+
+def _digest(predictions: Predictions) -> str:
+    """SHA-256 of what was said of the examples, whatever their labels."""
+    if predictions.texts is not None:
+        said = json.dumps([predictions.ids, predictions.texts])
+        return hashlib.sha256(said.encode()).hexdigest()
+    content: NDArray[np.float32] = np.ascontiguousarray(predictions.outputs, dtype="<f4")
+    return hashlib.sha256(f"{content.shape}".encode() + content.tobytes()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+
+
+def _listed(labels: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in labels.items() if value is not None)
