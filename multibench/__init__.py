@@ -2,7 +2,7 @@
 
 Fine-tunes families of checkpoints, keeps every prediction of every run, and turns the predictions
 into statements with honest uncertainty. The verbs of the command line are functions here: ``init``, ``demo``,
-``fetch``, ``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``dynamics``, ``reproduce``,
+``fetch``, ``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``dynamics``, ``report``, ``reproduce``,
 ``references``, ``score``, ``export`` and ``convert``; ``Results`` reads stored runs.
 """
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         plan,
         power,
         references,
+        report,
         reproduce,
         run,
         score,
@@ -43,6 +44,7 @@ __all__ = [
     "plan",
     "power",
     "references",
+    "report",
     "reproduce",
     "run",
     "score",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from multibench.reference import Reference
     from multibench.reports.comparison import compare
     from multibench.reports.dynamics import dynamics
+    from multibench.reports.page import report
     from multibench.reports.power import power
     from multibench.reports.reproduction import reproduce
     from multibench.reports.scores import scores
@@ -42,6 +43,7 @@ __all__ = [
     "plan",
     "power",
     "references",
+    "report",
     "reproduce",
     "run",
     "score",
@@ -59,6 +61,10 @@ def __getattr__(name: str) -> Any:
         from multibench import reports
 
         return getattr(reports, name)
+    if name == "report":
+        from multibench.reports.page import report
+
+        return report
     if name == "score":
         from multibench.scoring import score
 

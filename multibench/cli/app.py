@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from multibench.cli import analysis, bringing, catalogue, conversion, reproduction, running, scoring
+from multibench.cli import (
+    analysis,
+    bringing,
+    catalogue,
+    conversion,
+    reporting,
+    reproduction,
+    running,
+    scoring,
+)
 from multibench.errors import MultibenchError
 
 __all__ = ["app", "main"]
@@ -39,7 +48,7 @@ def _options(
     """Options before the verb."""
 
 
-for module in (catalogue, bringing, conversion, running, analysis, reproduction, scoring):
+for module in (catalogue, bringing, conversion, running, analysis, reporting, reproduction, scoring):
     module.add_verbs(app)
 
 

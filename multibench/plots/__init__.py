@@ -10,11 +10,13 @@ from multibench.plots.heat import grid_heat
 from multibench.plots.house import png_bytes, save, svg_bytes
 from multibench.plots.intervals import differences, score_intervals
 from multibench.plots.shares import variance_shares
+from multibench.plots.steps import learning_curves
 
 __all__ = [
     "best_of_n",
     "differences",
     "grid_heat",
+    "learning_curves",
     "more_seeds",
     "png_bytes",
     "save",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from multibench.plots.house import (
@@ -10,13 +9,14 @@ from multibench.plots.house import (
     MUTED,
     PALETTE,
     axes_of,
+    by_texts,
     drawn,
     errors_of,
     estimate_in,
     label,
+    number_in,
     rows_of,
 )
-from multibench.reports.cells import Cell
 from multibench.reports.findings import Findings, findings_of
 from multibench.stats import power_of
 
@@ -39,11 +39,11 @@ def size(results: Results | Findings, evaluation: str) -> Figure:
     """
     rows = rows_of(findings_of(results).size, evaluation, "score against size")
     figure, axes = axes_of(3.2)
-    for k, (family, members) in enumerate(_by(rows, "family").items()):
+    for k, (family, members) in enumerate(by_texts(rows, "family").items()):
         estimates = [estimate_in(row) for row in members]
         axes.errorbar(
             # Families of one size stand a little apart.
-            [int(str(row["parameters"])) / 1e6 * 1.03**k for row in members],
+            [number_in(row, "parameters") / 1e6 * 1.03**k for row in members],
             [100 * e.value for e in estimates],
             yerr=errors_of(estimates),
             fmt=MARKERS[k % len(MARKERS)],
@@ -71,13 +71,13 @@ def best_of_n(results: Results | Findings, evaluation: str) -> Figure:
     Raises ``ResultsError`` if no group has three runs on it.
     """
     rows = rows_of(findings_of(results).best_of_n, evaluation, "best of n runs")
-    figure, axes = axes_of(3.0 + 0.1 * min(MOST_CURVES, len(_by(rows, "checkpoints", "setting"))))
-    several = len(_by(rows, "checkpoints", "setting")) > len(_by(rows, "checkpoints"))
+    figure, axes = axes_of(3.0 + 0.1 * min(MOST_CURVES, len(by_texts(rows, "checkpoints", "setting"))))
+    several = len(by_texts(rows, "checkpoints", "setting")) > len(by_texts(rows, "checkpoints"))
     keys = ("checkpoints", "setting") if several else ("checkpoints",)
-    curves = list(_by(rows, *keys).items())[:MOST_CURVES]
+    curves = list(by_texts(rows, *keys).items())[:MOST_CURVES]
     for k, (title, members) in enumerate(curves):
         estimates = [estimate_in(row) for row in members]
-        n = [int(str(row["n"])) for row in members]
+        n = [int(number_in(row, "n")) for row in members]
         color = PALETTE[k % len(PALETTE)]
         axes.plot(
             n,
@@ -92,7 +92,7 @@ def best_of_n(results: Results | Findings, evaluation: str) -> Figure:
         axes.fill_between(n, low, high, color=color, alpha=0.12, linewidth=0)
     axes.set_xlabel("n, runs of which the best is kept")
     axes.set_ylabel("expected best score [%]")
-    axes.set_xticks(sorted({int(str(row["n"])) for row in rows}))
+    axes.set_xticks(sorted({int(number_in(row, "n")) for row in rows}))
     axes.set_title(label(evaluation))
     figure.legend(loc="outside lower center", ncols=2)
     return figure
@@ -135,7 +135,7 @@ def more_seeds(results: Results | Findings, evaluation: str) -> Figure:
             linestyle=STYLES[k // len(PALETTE) % len(STYLES)],
             label=f"{label(row['from'], 34)} → {label(row['to'], 34)}",
         )
-        now = int(str(row["seeds"]))
+        now = int(number_in(row, "seeds"))
         if now in counts:
             here = 100 * designs[counts.index(now)].half_width
             axes.plot([now], [here], marker=MARKERS[k % len(MARKERS)], color=color, markersize=6)
@@ -149,11 +149,3 @@ def more_seeds(results: Results | Findings, evaluation: str) -> Figure:
     axes.set_title(label(evaluation))
     figure.legend(loc="outside lower center")
     return figure
-
-
-def _by(rows: list[dict[str, Cell]], *keys: str) -> dict[str, list[dict[str, Cell]]]:
-    """Rows by the texts of ``keys``, in the order of their first."""
-    found: dict[str, list[dict[str, Cell]]] = defaultdict(list)
-    for row in rows:
-        found[" ".join(str(row[key]) for key in keys if row.get(key))].append(row)
-    return dict(found)

@@ -7,8 +7,8 @@ from collections import defaultdict
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from multibench.plots.house import INK, MARKERS, MUTED, PALETTE, axes_of, drawn, label, rows_of
-from multibench.reports.cells import Cell, Quantity
+from multibench.plots.house import INK, MARKERS, MUTED, PALETTE, axes_of, drawn, label, number_in, rows_of
+from multibench.reports.cells import Cell
 from multibench.reports.findings import Findings, findings_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def seed_dots(results: Results | Findings, evaluation: str) -> Figure:
         {row["checkpoints"] for row in rows}
     )
     for row in rows:
-        if not math.isnan(_score(row)):
+        if not math.isnan(number_in(row, "score")):
             title = f"{row['checkpoints']} ({row['setting']})" if several else str(row["checkpoints"])
             by_group[title][str(row["checkpoint"])].append(row)
     columns = sum(len(seeds) + GAP for seeds in by_group.values())
@@ -65,7 +65,7 @@ def _families(findings: Findings) -> dict[str, int]:
 
 
 def _column(axes: Axes, place: float, members: list[dict[str, Cell]], color: int, size: float) -> None:
-    scores = [100 * _score(row) for row in members]
+    scores = [100 * number_in(row, "score") for row in members]
     # Spread sideways by rank, so that equal scores stay apart; the same on every machine.
     width = min(0.3, 0.07 * (len(scores) - 1))
     for collapsed in (False, True):
@@ -88,8 +88,3 @@ def _column(axes: Axes, place: float, members: list[dict[str, Cell]], color: int
     if len(scores) > 1:
         mean = fmean(scores)
         axes.plot([place - 0.4, place + 0.4], [mean, mean], color=MUTED, linewidth=1.2)
-
-
-def _score(row: dict[str, Cell]) -> float:
-    cell = row["score"]
-    return cell.value if isinstance(cell, Quantity) else math.nan

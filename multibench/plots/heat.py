@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from multibench.plots.house import INK, axes_of, drawn, label, rows_of
-from multibench.reports.cells import Quantity
+from multibench.plots.house import INK, axes_of, drawn, label, number_in, rows_of
 from multibench.reports.findings import Findings, findings_of
 
 if TYPE_CHECKING:
@@ -32,9 +31,8 @@ def grid_heat(results: Results | Findings, evaluation: str) -> Figure:
     settings = list(dict.fromkeys(str(row["setting"]) for row in rows))
     means = np.full((len(titles), len(settings)), math.nan)
     for row in rows:
-        cell = row["mean"]
-        assert isinstance(cell, Quantity)
-        means[titles.index(str(row["checkpoints"])), settings.index(str(row["setting"]))] = 100 * cell.value
+        place = titles.index(str(row["checkpoints"])), settings.index(str(row["setting"]))
+        means[place] = 100 * number_in(row, "mean")
     figure, axes = axes_of(1.3 + 0.27 * len(titles))
     image = axes.imshow(means, cmap="cividis", aspect="auto")
     low, high = np.nanmin(means), np.nanmax(means)
@@ -52,12 +50,12 @@ def grid_heat(results: Results | Findings, evaluation: str) -> Figure:
             )
     for row in rows:
         if row["chosen"]:
-            place = (
+            corner = (
                 settings.index(str(row["setting"])) - 0.47,
                 titles.index(str(row["checkpoints"])) - 0.46,
             )
-            axes.add_patch(Rectangle(place, 0.94, 0.92, fill=False, edgecolor=INK, linewidth=2))
-            axes.add_patch(Rectangle(place, 0.94, 0.92, fill=False, edgecolor="white", linewidth=0.8))
+            axes.add_patch(Rectangle(corner, 0.94, 0.92, fill=False, edgecolor=INK, linewidth=2))
+            axes.add_patch(Rectangle(corner, 0.94, 0.92, fill=False, edgecolor="white", linewidth=0.8))
     axes.set_xticks(range(len(settings)), [label(s, 26) for s in settings], rotation=30, ha="right")
     axes.set_yticks(range(len(titles)), [label(t) for t in titles])
     axes.grid(visible=False)

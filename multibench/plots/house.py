@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from multibench.errors import ResultsError
-from multibench.reports.cells import Cell, one_line
+from multibench.reports.cells import Cell, Quantity, one_line
 from multibench.reports.tables import Table
 from multibench.results.store import writing
 from multibench.stats import Estimate
@@ -26,10 +28,12 @@ __all__ = [
     "MUTED",
     "PALETTE",
     "axes_of",
+    "by_texts",
     "drawn",
     "errors_of",
     "estimate_in",
     "label",
+    "number_in",
     "png_bytes",
     "rows_of",
     "save",
@@ -139,6 +143,21 @@ def estimate_in(row: dict[str, Cell], column: str | None = None) -> Estimate:
     if not isinstance(cell, Estimate):
         raise ResultsError(f"The row {row} holds no estimate to draw.")
     return cell
+
+
+def number_in(row: dict[str, Cell], column: str) -> float:
+    """The number in ``column`` of a row; NaN where there is none."""
+    cell = row[column]
+    number = cell.value if isinstance(cell, Quantity) else cell
+    return float(number) if isinstance(number, (int, float)) else math.nan
+
+
+def by_texts(rows: list[dict[str, Cell]], *columns: str) -> dict[str, list[dict[str, Cell]]]:
+    """Rows by the texts of ``columns``, in the order of their first."""
+    found: dict[str, list[dict[str, Cell]]] = defaultdict(list)
+    for row in rows:
+        found[" ".join(str(row[name]) for name in columns if row.get(name))].append(row)
+    return dict(found)
 
 
 def errors_of(estimates: list[Estimate]) -> list[list[float]]:

@@ -16,7 +16,7 @@ from multibench.plots.house import (
     label,
     rows_of,
 )
-from multibench.reports.cells import Cell
+from multibench.reports.cells import Cell, Quantity
 from multibench.reports.findings import Findings, findings_of
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def differences(results: Results | Findings, evaluation: str) -> Figure:
 
 def _holds(row: dict[str, Cell], alpha: float) -> bool:
     p = row.get("p (Holm)", row["p"])
-    return isinstance(p, float) and p <= alpha and row["report"] != "none"
+    return isinstance(p, Quantity) and p.value <= alpha and row["report"] != "none"
 
 
 def _finish(axes: Axes, titles: list[str]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from multibench.errors import ResultsError
-from multibench.plots.house import PALETTE, axes_of, drawn, label, rows_of
-from multibench.reports.cells import Quantity
+from multibench.plots.house import PALETTE, axes_of, drawn, label, number_in, rows_of
 from multibench.reports.findings import Findings, findings_of
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ def variance_shares(results: Results | Findings, evaluation: str) -> Figure:
     shares: dict[str, dict[str, float]] = {}
     for row in rows:
         title = " ".join(str(row[key]) for key in ("checkpoints", "setting") if row.get(key))
-        cell = row["share of the mean's variance"]
-        if isinstance(cell, Quantity) and cell.value == cell.value:
-            shares.setdefault(title, {})[str(row["component"])] = cell.value
+        share = number_in(row, "share of the mean's variance")
+        if not math.isnan(share):
+            shares.setdefault(title, {})[str(row["component"])] = share
     if not shares:
         raise ResultsError(f"No component of variance is known for '{evaluation}'.")
     figure, axes = axes_of(1.1 + 0.26 * len(shares))

@@ -17,6 +17,7 @@ __all__ = [
     "count",
     "mention",
     "one_line",
+    "p_value",
     "percent",
     "points",
     "say",
@@ -110,6 +111,12 @@ def share(value: float, unit: str = "share") -> Quantity:
 def points(value: float, digits: int = 2, unit: str = "points", unknown: str = "") -> Quantity:
     """A fraction in points: 0.0123 as ``1.23``; ``unknown`` where it is NaN."""
     return Quantity(value, unknown if math.isnan(value) else f"{100 * value:.{digits}f}", unit)
+
+
+def p_value(p: float) -> Quantity:
+    """A p-value with three digits, ``< 0.001`` below; empty where there is none."""
+    text = "" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return Quantity(p, text, "p-value")
 
 
 def percent(estimate: Estimate, digits: int = 1) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from multibench.reports.cells import Cell, Name, Quantity, say
+from multibench.reports.cells import Cell, Name, Quantity, p_value, say
 from multibench.reports.scores import tuning_notes
 from multibench.reports.sides import Sides, joined_sides
 from multibench.reports.tables import Table
@@ -94,8 +94,12 @@ def comparison_table(sides: Iterable[Sides], nboot: int = 2000, confidence: floa
                 "examples": boot.delta.n_examples,
                 "selection": side.selection,
                 "difference": found.delta,
-                "p": found.p_value,
+                "p": p_value(found.p_value),
                 "why": found.why,
+                "base seeds": boot.base.n_seeds,
+                "experiment seeds": boot.experiment.n_seeds,
+                "base runs": boot.base.n_runs,
+                "experiment runs": boot.experiment.n_runs,
             }
         )
         notes += [f"{side.title}: report {found.recommended}: {found.why}.", *found.warnings]
@@ -103,7 +107,9 @@ def comparison_table(sides: Iterable[Sides], nboot: int = 2000, confidence: floa
         if not side.as_released:
             notes.append(f"{side.evaluation}: NOT the released data (accepted by the suite).")
     head = _head(list(dict.fromkeys(filters)), confidence)
-    hidden = {"difference", "p", "why"}
+    hidden = {"difference", "p", "why"} | {
+        f"{side} {what}" for side in ("base", "experiment") for what in ("seeds", "runs")
+    }
     if len(set(filters)) < 2:
         hidden |= {"from", "to"}
     if not any(row["at"] for row in rows):
@@ -131,5 +137,5 @@ def _adjust(rows: list[dict[str, Cell]], p_values: list[float], alpha: float) ->
     family = adjust(known, "holm", alpha)
     adjusted = dict(zip(family.names, family.adjusted, strict=True))
     for i, row in enumerate(rows):
-        row["p (Holm)"] = adjusted.get(str(i))
+        row["p (Holm)"] = p_value(adjusted.get(str(i), math.nan))
     return True

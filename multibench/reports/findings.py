@@ -8,6 +8,7 @@ from functools import cached_property
 
 from multibench.errors import ResultsError, StatisticsError
 from multibench.reports.comparison import comparison_table
+from multibench.reports.dynamics import dynamics
 from multibench.reports.groups import CheckpointGroup, checkpoint_groups, comparison_pairs
 from multibench.reports.power import more_seeds
 from multibench.reports.runs import run_table, sensitivity_table, spread_table, trouble_table
@@ -124,6 +125,18 @@ class Findings:
         if found is None:
             self.silent["power"] = "No comparison has two or more pretraining seeds on both sides."
         return found
+
+    @cached_property
+    def dynamics(self) -> Table | None:
+        """Scores along pretraining steps; steps are held equivalent within the effect that matters."""
+        o = self.options
+        try:
+            return dynamics(
+                self.results, metric=o.metric, margin=o.effect, rule=o.rule, confidence=o.confidence
+            )
+        except ResultsError as error:
+            self.silent["dynamics"] = str(error)
+            return None
 
     @cached_property
     def grids(self) -> Table | None:

@@ -43,8 +43,8 @@ def run_table(chosen: Sequence[Chosen], metric: str | None = None) -> Table:
                         "setting": describe_setting(one),
                         "metric": METRICS.get(name).name,
                         "checkpoint": run.fields["checkpoint"],
-                        "pretraining seed": run.fields["pretraining_seed"],
-                        "fine-tuning seed": run.fields["finetuning_seed"],
+                        "pretraining seed": _name(run.fields["pretraining_seed"]),
+                        "fine-tuning seed": _name(run.fields["finetuning_seed"]),
                         "status": run.manifest["status"],
                         "score": points(score, unit="score in percent", unknown="" if known else "none"),
                     }
@@ -61,6 +61,10 @@ def run_table(chosen: Sequence[Chosen], metric: str | None = None) -> Table:
     ]
     kept = [name for name in columns if any(row[name] not in ("", None) for row in rows)]
     return Table("Runs: scores in percent", tuple(kept), tuple(rows))
+
+
+def _name(seed: int | None) -> str:
+    return "" if seed is None else str(seed)
 
 
 def spread_table(runs: Table) -> Table:

@@ -1,0 +1,51 @@
+"""``report``: everything that stored runs say, as a page and as files for papers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from multibench.cli.analysis import LevelOption, MetricOption, NbootOption, SelectOption, WhereOption
+from multibench.cli.common import ResultsArgument
+
+__all__ = ["add_verbs"]
+
+
+def add_verbs(app: typer.Typer) -> None:
+    """Add this module's verb."""
+    app.command()(report)
+
+
+def report(
+    results: ResultsArgument,
+    out: Annotated[Path, typer.Option(help="Folder for the page, the tables and the figures.")],
+    where: WhereOption = "",
+    metric: MetricOption = None,
+    select: SelectOption = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="Filter of the group to compare the others with; by default that with most seeds."),
+    ] = None,
+    effect: Annotated[
+        float, typer.Option(min=1e-6, help="The smallest difference that matters, a fraction.")
+    ] = 0.005,
+    nboot: NbootOption = 2000,
+    confidence: LevelOption = 0.95,
+) -> None:
+    """One page that needs no network, with every table as CSV, Markdown and LaTeX and every figure as SVG and PNG."""
+    from multibench.reports.page import report as make
+
+    page = make(
+        results,
+        out,
+        where,
+        metric=metric,
+        rule=select,
+        base=base,
+        effect=effect,
+        nboot=nboot,
+        confidence=confidence,
+    )
+    typer.echo(page)

@@ -1,0 +1,43 @@
+"""Figures of a section: one for each evaluation, with words for those who do not see it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from multibench.errors import ResultsError
+from multibench.plots import png_bytes, svg_bytes
+from multibench.reports.cells import one_line
+from multibench.reports.findings import Findings
+from multibench.reports.page.document import Figure
+from multibench.reports.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+__all__ = ["figures_of"]
+
+
+def figures_of(
+    findings: Findings,
+    draw: Callable[[Findings, str], Drawing],
+    name: str,
+    table: Table,
+    title: str,
+) -> tuple[Figure, ...]:
+    """``draw`` for each evaluation of ``table``, which has the figure's numbers and is named in its words."""
+    made = []
+    for evaluation in dict.fromkeys(str(row["evaluation"]) for row in table.rows):
+        rows = [row for row in table.rows if row["evaluation"] == evaluation]
+        try:
+            drawing = draw(findings, evaluation)
+        except ResultsError:
+            continue  # nothing to draw for this evaluation; the table says why
+        first = next(iter(table.columns))
+        shown = list(dict.fromkeys(one_line(row[first]) for row in rows if first != "run" and row.get(first)))
+        about = f" of {', '.join(shown[:8])}{' and others' if len(shown) > 8 else ''}" if shown else ""
+        alt = f"{title}{about} on {evaluation}. The numbers are in the table '{table.title}'."
+        file = f"{name}-{re.sub(r'[^a-z0-9]+', '-', evaluation.lower()).strip('-')[:60]}"
+        made.append(Figure(file, f"{title}: {evaluation}", alt, svg_bytes(drawing), png_bytes(drawing)))
+    return tuple(made)

@@ -1,0 +1,99 @@
+"""Sections on single groups: scores, runs one by one, noise, steps, size, and runs that went wrong."""
+
+from __future__ import annotations
+
+from multibench import plots
+from multibench.reports.cells import Quantity, say
+from multibench.reports.findings import Findings
+from multibench.reports.page.document import Section
+from multibench.reports.page.figures import figures_of
+
+__all__ = ["dynamics", "noise", "scores", "seeds", "size", "trouble"]
+
+
+def scores(findings: Findings) -> Section:
+    """Scores by group, evaluation and metric."""
+    said = say(
+        "Mean scores of each group of checkpoints. A group is what one pretraining procedure made: its "
+        "checkpoints differ in their pretraining seed. The column 'over' names what an interval covers; where"
+        " it lacks pretraining seeds, the interval is about one checkpoint and says nothing of the next."
+    )
+    return Section(
+        "scores",
+        "Scores",
+        (said,),
+        {"scores": findings.scores},
+        figures_of(findings, plots.score_intervals, "scores", findings.scores, "Scores with intervals"),
+    )
+
+
+def seeds(findings: Findings) -> Section:
+    """Every run."""
+    said = say(
+        "Every run is a dot; runs of one pretraining seed stand in one column, with a bar at their mean; "
+        "crosses are runs that collapsed. Each table row is one run, under the settings that the scores above"
+        " are about."
+    )
+    return Section(
+        "seeds",
+        "Seed distributions",
+        (said,),
+        {"spread": findings.spread, "runs": findings.runs},
+        figures_of(findings, plots.seed_dots, "seeds", findings.runs, "Every run, by pretraining seed"),
+    )
+
+
+def noise(findings: Findings) -> Section:
+    """Variance components."""
+    table = findings.variance
+    if table is None:
+        return Section("variance", "Where the noise comes from", (findings.silent["variance"],))
+    said = say(
+        "How much of the variance of a mean score comes from the pretraining seeds, the fine-tuning seeds and the "
+        "examples that happen to be there. What more seeds cannot lower, more examples may."
+    )
+    figures = figures_of(
+        findings, plots.variance_shares, "variance", table, "Shares of the variance of mean scores"
+    )
+    return Section("variance", "Where the noise comes from", (said,), {"variance": table}, figures)
+
+
+def dynamics(findings: Findings) -> Section | None:
+    """Scores along pretraining; nothing for results of single steps."""
+    table = findings.dynamics
+    if table is None:
+        return None
+    said = say(
+        "Scores against pretraining steps, over the seeds that every step has. The bands hold for all steps "
+        "at once. A step counts as settled if it and every later one are shown to be within ",
+        Quantity(findings.options.effect, f"{100 * findings.options.effect:g} points", "margin"),
+        " of the last.",
+    )
+    figures = figures_of(findings, plots.learning_curves, "dynamics", table, "Scores along pretraining")
+    return Section("dynamics", "Learning dynamics", (said,), {"dynamics": table}, figures)
+
+
+def size(findings: Findings) -> Section | None:
+    """Score against size; nothing for fewer than three sizes."""
+    table = findings.size
+    if table is None:
+        return None
+    said = say("Mean scores by number of parameters; of families with several steps the last.")
+    figures = figures_of(findings, plots.size, "size", table, "Scores against number of parameters")
+    return Section("size", "Size", (said,), {"size": table}, figures)
+
+
+def trouble(findings: Findings) -> Section:
+    """Runs that collapsed, diverged or failed."""
+    tables = {"trouble": findings.trouble}
+    if findings.sensitivity is not None:
+        tables["sensitivity"] = findings.sensitivity
+    whole = findings.trouble.rows[-1]
+    if not any(whole[state] for state in ("collapsed", "diverged", "failed")):
+        said = say("No run collapsed, diverged or failed; the interval says how rare that can be said to be.")
+    else:
+        said = say(
+            "A collapsed run answers every example alike; a diverged one has no score. Both are results of "
+            "fine-tuning. Failed runs (out of memory and the like) are not, and are left out."
+        )
+    return Section("trouble", "Runs that went wrong", (said,), tables)
