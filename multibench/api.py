@@ -20,12 +20,14 @@ from multibench.tasks import DataSources
 if TYPE_CHECKING:
     from multibench.checkpoints.convert import convert
     from multibench.checkpoints.verify import verify_checkpoints
+    from multibench.exchange import import_google_predictions, import_predictions
     from multibench.execution.outcome import SuiteOutcome
     from multibench.planning.fetch import Fetched
     from multibench.reference import Reference
     from multibench.reports.comparison import compare
     from multibench.reports.dynamics import dynamics
     from multibench.reports.page import report
+    from multibench.reports.instances import instances
     from multibench.reports.power import power
     from multibench.reports.reproduction import reproduce
     from multibench.reports.scores import scores
@@ -39,7 +41,10 @@ __all__ = [
     "dynamics",
     "export",
     "fetch",
+    "import_google_predictions",
+    "import_predictions",
     "init",
+    "instances",
     "plan",
     "power",
     "references",
@@ -57,7 +62,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Verbs that live with what they need, which is imported when they are used."""
-    if name in {"compare", "dynamics", "power", "reproduce", "scores", "variance"}:
+    if name in {"compare", "dynamics", "instances", "power", "reproduce", "scores", "variance"}:
         from multibench import reports
 
         return getattr(reports, name)
@@ -69,6 +74,10 @@ def __getattr__(name: str) -> Any:
         from multibench.scoring import score
 
         return score
+    if name in {"import_google_predictions", "import_predictions"}:
+        from multibench import exchange
+
+        return getattr(exchange, name)
     if name == "convert":
         from multibench.checkpoints.convert import convert
 
@@ -272,19 +281,26 @@ def verify_results(results: Path) -> dict[str, Any]:
 
 
 def export(
-    what: Literal["glue-submission", "squad"],
+    what: Literal["glue-submission", "squad", "google-predictions"],
     results: Path,
     out: Path,
     where: str = "",
     select: str | None = None,
+    data: Path | None = None,
 ) -> list[Path]:
     """Write stored predictions below ``out`` as other people's tools take them; returns the files.
 
     ``glue-submission`` is a zip for the GLUE server, from one run a task; ``squad`` a JSON of answers for each run.
-    ``where`` filters the runs and ``select`` chooses among settings, as for ``scores``. Raises ``ResultsError``
+    ``google-predictions`` is the layout of the predictions released with MultiBERTs, every run in it; ``data`` is where
+    it looks for Winogender's sentences. ``where`` filters the runs and ``select`` chooses among the settings of a
+    submission, as for ``scores``. Raises ``ResultsError``
     if the runs do not have what is asked for, and ``StorageError`` if ``out`` cannot be written.
     """
     from multibench.scoring import export_glue_submission, export_squad
 
     runs = Results.open(results).where(where)
+    if what == "google-predictions":
+        from multibench.exchange import export_google_predictions
+
+        return export_google_predictions(runs, out, data)
     return export_squad(runs, out) if what == "squad" else [export_glue_submission(runs, out, select)]

@@ -13,6 +13,7 @@ from multibench.cli import (
     bringing,
     catalogue,
     conversion,
+    importing,
     reporting,
     reproduction,
     running,
@@ -48,7 +49,17 @@ def _options(
     """Options before the verb."""
 
 
-for module in (catalogue, bringing, conversion, running, analysis, reporting, reproduction, scoring):
+for module in (
+    catalogue,
+    bringing,
+    conversion,
+    running,
+    analysis,
+    reporting,
+    reproduction,
+    scoring,
+    importing,
+):
     module.add_verbs(app)
 
 

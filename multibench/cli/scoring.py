@@ -51,16 +51,19 @@ def score(
 
 def export(
     what: Annotated[
-        Literal["glue-submission", "squad"],
-        typer.Argument(help="A zip for the GLUE server, or a JSON of answers for each run."),
+        Literal["glue-submission", "squad", "google-predictions"],
+        typer.Argument(
+            help="A zip for the GLUE server, a JSON of answers for each run, or the layout of Google's predictions."
+        ),
     ],
     results: ResultsArgument,
     out: Annotated[Path, typer.Option("--out", help="The folder to write to.")],
     where: WhereOption = "",
     select: SelectOption = None,
+    data: DataOption = None,
 ) -> None:
     """Stored predictions as the files that other people's tools take."""
     from multibench import api
 
-    for path in api.export(what, results, out, where, select):
+    for path in api.export(what, results, out, where, select, data):
         typer.echo(path)

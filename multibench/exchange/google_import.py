@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -43,7 +43,7 @@ def import_google_predictions(
     name: str | None = None,
     data: Path | None = None,
     families: dict[str, str] | None = None,
-    class_order: dict[str, Sequence[str]] | None = None,
+    class_order: Mapping[str, Sequence[str]] | None = None,
     finetuning_seeds: FinetuningSeeds = "nested",
     accept_different_data: bool = False,
 ) -> Imported:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -35,7 +35,7 @@ def import_predictions(
     *,
     name: str | None = None,
     data: Path | None = None,
-    class_order: dict[str, Sequence[str]] | None = None,
+    class_order: Mapping[str, Sequence[str]] | None = None,
     finetuning_seeds: FinetuningSeeds = "nested",
     accept_different_data: bool = False,
 ) -> Imported:
