@@ -35,7 +35,9 @@ def power(
     """For each evaluation the cheapest design that finds ``effect`` with power ``target``.
 
     The noise is that of the stored comparison of ``base`` and ``experiment`` (filters as in ``compare``); hours
-    are those that its runs took. ``effect`` and ``half_width`` are fractions: 0.005 is half a point.
+    are those that its runs took. Where no run says how long it took, as imported ones, designs are ordered by their
+    number of runs, and a budget of hours raises ``ResultsError``. ``effect`` and ``half_width`` are fractions: 0.005 is
+    half a point.
     """
     rows: list[dict[str, Cell]] = []
     notes = [
@@ -45,6 +47,11 @@ def power(
     details = []
     for sides in joined_sides(results, base, experiment, task, metric, paired, rule):
         hours = _hours_per_run(results, sides.evaluation.rpartition(".")[0])
+        if hours is None and math.isfinite(budget_hours):
+            raise ResultsError(
+                f"No stored run says how long it took, so a budget of {budget_hours:g} hours means nothing here; "
+                "leave it out."
+            )
         noise = comparison_noise(
             sides.run_info, sides.outputs, sides.labels, sides.metric, paired_seeds=sides.paired
         )
@@ -55,12 +62,16 @@ def power(
             power=target,
             half_width=half_width,
             confidence=confidence,
-            hours_per_run=hours,
+            hours_per_run=1.0 if hours is None else hours,
             budget_hours=budget_hours,
         )
         best = plan.best
         details.append(
-            {"evaluation": sides.evaluation, "noise": noise.to_dict(), "best": best and best.to_dict()}
+            {
+                "evaluation": sides.evaluation,
+                "noise": noise.to_dict(),
+                "best": best and {**best.to_dict(), **({"hours": None} if hours is None else {})},
+            }
         )
         rows.append(
             {
@@ -73,11 +84,17 @@ def power(
                 "examples": len(sides.labels),
                 "power": None if best is None else share(best.power, "power"),
                 "half-width [points]": None if best is None else points(best.half_width, unit="half-width"),
-                "hours": None if best is None else Quantity(best.hours, f"{best.hours:.2g}", "hours"),
+                "hours": None
+                if best is None or hours is None
+                else Quantity(best.hours, f"{best.hours:.2g}", "hours"),
                 "selection": sides.selection,
             }
         )
         notes += tuning_notes(sides.evaluation, sides.metric)
+        if hours is None:
+            notes.append(
+                "No stored run says how long it took: the cheapest design is that with the fewest runs."
+            )
         if not plan.enough:
             notes.append(f"{sides.evaluation}: {plan.reason}.")
     return Table("Designs", tuple(rows[0]), tuple(rows), tuple(dict.fromkeys(notes)), {"designs": details})
@@ -135,14 +152,12 @@ def more_seeds(sides: Iterable[Sides], effect: float, confidence: float = 0.95) 
     )
 
 
-def _hours_per_run(results: Results, task: str) -> float:
-    """Mean hours that stored runs of the task (or, failing that, all) took."""
+def _hours_per_run(results: Results, task: str) -> float | None:
+    """Mean hours that stored runs of the task (or, failing that, all) took; None if none says."""
     seconds = [
         (run.fields["task"], float(run.manifest["provenance"]["seconds"]))
         for run in results.stored
         if "seconds" in run.manifest["provenance"]
     ]
     own = [s for t, s in seconds if t == task] or [s for _, s in seconds]
-    if not own:
-        raise ResultsError("No stored run says how long it took.")
-    return sum(own) / len(own) / 3600
+    return sum(own) / len(own) / 3600 if own else None

@@ -44,6 +44,8 @@ class StoredRun:
             "status": self.manifest["status"],
             "suite": self.manifest["suite"]["name"],
             "recipe": self.manifest["suite"]["recipe"],
+            "imported": "imported" in self.manifest,
+            "finetuning_seeds": self.manifest.get("imported", {}).get("finetuning_seeds", "crossed"),
             "run_id": self.run_id,
         }
 
@@ -92,16 +94,25 @@ class PredictionTensor:
     def run_info(self) -> dict[str, list[Any]]:
         """Columns ``seed`` and ``finetune_seed``, one row a run, as the statistics take them.
 
-        A checkpoint without a known pretraining seed is its own seed, under its name.
+        A checkpoint without a known pretraining seed is its own seed, under its name. Fine-tuning seeds that are
+        nested in checkpoints (imported runs say so) have the name of theirs with them: none are equal across
+        pretraining seeds.
         """
+        seeds, finetuning = self._seeds()
+        nested = [run["finetuning_seeds"] == "nested" for run in self.runs]
         return {
-            "seed": [
-                r["checkpoint"] if r["pretraining_seed"] is None else r["pretraining_seed"] for r in self.runs
-            ],
+            "seed": seeds,
             "finetune_seed": [
-                -1 if r["finetuning_seed"] is None else r["finetuning_seed"] for r in self.runs
+                f"{k} of {seed}" if own else k for k, seed, own in zip(finetuning, seeds, nested, strict=True)
             ],
         }
+
+    def _seeds(self) -> tuple[list[Any], list[int]]:
+        """Of pretraining and of fine-tuning, one of each a run; -1 where nothing was fine-tuned."""
+        return (
+            [r["checkpoint"] if r["pretraining_seed"] is None else r["pretraining_seed"] for r in self.runs],
+            [-1 if r["finetuning_seed"] is None else r["finetuning_seed"] for r in self.runs],
+        )
 
     def grid(self) -> tuple[list[Any], list[Any], NDArray[np.float32]]:
         """Pretraining seeds, fine-tuning seeds, and outputs with both as axes.
@@ -109,12 +120,12 @@ class PredictionTensor:
         The array is ``(n_pretraining, n_finetuning, n_examples, n_outputs)``, NaN where there is no
         run. Raises ``ResultsError`` if two runs fall into one cell (several settings, say).
         """
-        info = self.run_info()
-        first = sorted(set(info["seed"]), key=lambda v: (isinstance(v, str), v))
-        second = sorted(set(info["finetune_seed"]))
+        seeds, finetuning = self._seeds()
+        first = sorted(set(seeds), key=lambda v: (isinstance(v, str), v))
+        second = sorted(set(finetuning))
         grid = np.full((len(first), len(second), *self.outputs.shape[1:]), np.nan, dtype=np.float32)
         taken: set[tuple[int, int]] = set()
-        for i, (seed, finetune) in enumerate(zip(info["seed"], info["finetune_seed"], strict=True)):
+        for i, (seed, finetune) in enumerate(zip(seeds, finetuning, strict=True)):
             cell = (first.index(seed), second.index(finetune))
             if cell in taken:
                 raise ResultsError(
