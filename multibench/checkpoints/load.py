@@ -84,35 +84,16 @@ def _build(folder: CheckpointFolder, head: Head, dropout: Dropout) -> PreTrained
     try:
         config = getattr(transformers, f"{kind.prefix}Config")(**settings, num_labels=head.outputs)
         config._attn_implementation = kind.attention
-        # Without memory, so that no random numbers are drawn that the weights would replace.
+        # Without memory, which comes with the weights; so no random numbers are drawn that they would replace.
         with torch.device("meta"):
             model: PreTrainedModel = getattr(transformers, f"{kind.prefix}For{purpose}")(config)
     except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
         raise CheckpointError(
             f"{folder.path / 'config.json'} describes no model that can be built: {error}"
         ) from error
-    # Memory, which is taken from the machine only as the weights are copied into it.
-    model.to_empty(device="cpu")
-    _fill_buffers(model)
     if names[2] is None and head.kind != "span" and dropout.head is not None:
         model.dropout.p = dropout.head
     return model
-
-
-def _fill_buffers(model: PreTrainedModel) -> None:
-    """Give ``model`` the numbers that it holds beside its parameters: positions, and default token types."""
-    import torch
-
-    for name, buffer in model.named_buffers():
-        if name.endswith("position_ids"):
-            buffer.copy_(torch.arange(buffer.shape[-1]).expand_as(buffer))
-        elif name.endswith("token_type_ids"):
-            buffer.zero_()
-        else:
-            raise CheckpointError(
-                f"This release of transformers gives the model a buffer {name}, which multibench does not know; "
-                "use one that it was tested with (see constraints.txt)."
-            )
 
 
 def load_model(
@@ -124,30 +105,56 @@ def load_model(
     ``initialise_head``. Raises ``CheckpointError`` for weights that are missing, left over or of
     another shape.
     """
+    import torch
+
     model = _build(folder, head, dropout or Dropout())
     prefix = model.base_model_prefix + "."
-    wanted = {
-        name: tensor for name, tensor in model.state_dict().items() if not name.endswith("position_ids")
-    }
-    places = {n.removeprefix(prefix): t for n, t in wanted.items() if own_head or n.startswith(prefix)}
+    wanted = {name.removeprefix(prefix): name for name, _ in model.named_parameters()}
+    places = {own: name for own, name in wanted.items() if own_head or name.startswith(prefix)}
     stored = set()
-    for name, source in folder.tensors():
-        stored.add(name)
-        if name in places:
-            _check(folder, name, source, places[name])
-            places[name].copy_(source)
+    for own, source in folder.tensors():
+        stored.add(own)
+        if own in places:
+            _check(folder, own, source, model.get_parameter(places[own]))
+            # A copy, so that no two weights share memory, and what was read goes as soon as it is used.
+            value = source.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+            _put(model, places[own], torch.nn.Parameter(value))
         del source  # before the next one is read
     if not places.keys() <= stored:
         raise CheckpointError(_missing(folder, sorted(places.keys() - stored)))
-    known = {name.removeprefix(prefix) for name in wanted}
     # A task model without pooler (spans) leaves the checkpoint's pooler unused, as intended.
-    left_over = sorted(n for n in stored - known if not n.startswith((*_OTHER_HEADS, "pooler.")))
+    left_over = sorted(n for n in stored - wanted.keys() if not n.startswith((*_OTHER_HEADS, "pooler.")))
     if left_over:
         raise CheckpointError(
             f"{folder.path} holds {len(left_over)} weights that a {folder.config['model_type']} model of "
             f"its config.json has no place for, such as {left_over[0]}."
         )
+    for name in wanted.keys() - places.keys():
+        _put(model, name, torch.nn.Parameter(torch.empty(model.get_parameter(name).shape)))
+    _fill_buffers(model)
     return model.eval()
+
+
+def _put(model: PreTrainedModel, name: str, value: torch.Tensor) -> None:
+    """Put a parameter or buffer into the place of the one of that name, which has a shape but no memory."""
+    module, _, own = name.rpartition(".")
+    setattr(model.get_submodule(module), own, value)
+
+
+def _fill_buffers(model: PreTrainedModel) -> None:
+    """Give ``model`` the numbers that it holds beside its parameters: positions, and default token types."""
+    import torch
+
+    for name, buffer in list(model.named_buffers()):
+        if name.endswith("position_ids"):
+            _put(model, name, torch.arange(buffer.shape[-1]).expand(buffer.shape))
+        elif name.endswith("token_type_ids"):
+            _put(model, name, torch.zeros(buffer.shape, dtype=buffer.dtype))
+        else:
+            raise CheckpointError(
+                f"This release of transformers gives the model a buffer {name}, which multibench does not know; "
+                "use one that it was tested with (see constraints.txt)."
+            )
 
 
 def _check(folder: CheckpointFolder, name: str, source: torch.Tensor, place: torch.Tensor) -> None:
