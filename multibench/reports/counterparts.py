@@ -22,6 +22,9 @@ from multibench.results.frame import StoredRun
 
 __all__ = ["Counterpart", "Unlike", "allowed_settings", "checkpoint_key", "counterpart", "fits", "run_key"]
 
+KNOWN = {"stated", "code_default"}
+"""Statuses of hyperparameters that the published runs had for all that is known; the others are fillings."""
+
 Key = tuple[Any, ...]
 Allowed = Mapping[str, tuple[Any, ...]]
 
@@ -65,17 +68,17 @@ def run_key(run: StoredRun) -> Key:
 
 
 def allowed_settings(row: Row, task: str) -> dict[str, tuple[Any, ...]]:
-    """Hyperparameter -> the values that the source states for ``row`` on ``task``."""
+    """Hyperparameter -> the values that its source, or the released code, has for ``row`` on ``task``."""
     stated: dict[str, tuple[Any, ...]] = {}
     if row.recipe:
         for name, fact in RECIPES.get(row.recipe).facts(task).items():
-            if fact.status == "stated":
+            if fact.status in KNOWN:
                 stated[name] = fact.value if isinstance(fact.value, tuple) else (fact.value,)
     return {**stated, **{name: (value,) for name, value in row.settings.items()}}
 
 
 def fits(fields: Mapping[str, Any], allowed: Allowed) -> bool:
-    """Whether every hyperparameter that the source states has a stated value."""
+    """Whether every hyperparameter that is known has a published value."""
     return all(_is_one_of(fields.get(name), values) for name, values in allowed.items())
 
 

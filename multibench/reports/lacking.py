@@ -15,7 +15,7 @@ from multibench.tasks import find_task
 __all__ = ["suite_notes"]
 
 Need = tuple[Any, ...]
-"""Task, checkpoint, the settings that the source states, fine-tuning seed."""
+"""Task, checkpoint, the settings that the source gives, fine-tuning seed."""
 
 
 def suite_notes(reference: Reference, results: Results | None) -> list[str]:

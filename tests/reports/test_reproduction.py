@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,8 +17,6 @@ from multibench.reports.reproduction import reproduce
 from multibench.reports.tables import FORMATS
 from multibench.results import Results, RunStore
 from multibench.results.frame import StoredRun
-from tests.support.command import multibench
-from tests.support.stored import store_run
 
 STORE = RunStore(Path("nowhere"))
 RATES = (2e-5, 3e-5, 4e-5, 5e-5)
@@ -126,8 +122,8 @@ def test_the_three_verdicts_with_difference_interval_and_counts() -> None:
         (several([0.885, float("nan")]), "answer_f1 of a run is undefined"),
         (several(NEAR, metrics={"exact_match": 0.8}), "not all of the runs were scored on squad_v1.dev by answer_f1"),
         (
-            Results([*several(NEAR).stored, *several(NEAR, max_length=384, weight_decay=0.5).stored]),
-            "the stored runs have several settings (weight_decay 0; weight_decay 0.5); narrow them with --where",
+            Results([*several(NEAR).stored, *several(NEAR, precision="bf16").stored]),
+            "the stored runs have several settings (precision bf16; precision fp32); narrow them with --where",
         ),
         (
             Results([*several(NEAR).stored, *several(NEAR).stored]),
@@ -338,7 +334,8 @@ def test_notes_say_which_suite_makes_the_runs_and_how_many_are_missing() -> None
     assert "All 600 runs of suite multiberts_glue that this table needs are stored." in done
     assert any("none of these figures can be compared" in note for note in reproduce("miniatures_glue").notes)
     assert any(
-        "recipe hf_squad on google-bert/bert-base-uncased" in note for note in reproduce("hf_squad").notes
+        "recipe bert_readme_mrpc on google-bert/bert-base-uncased" in note
+        for note in reproduce("bert_readme").notes
     )
 
 
@@ -359,51 +356,3 @@ def test_margins_and_names_that_cannot_be_used() -> None:
         reproduce("hf_squad", margin=1.5)
     with pytest.raises(UnknownNameError, match="Did you mean 'hf_squad'"):
         reproduce("hf_sqad")
-
-
-def _stored(folder: Path) -> Path:
-    for seed, score in enumerate(NEAR):
-        store_run(
-            folder / "mine", outputs=np.zeros((4, 2), dtype=np.float32), task="squad_v1", evaluation="squad_v1.dev",
-            pretraining_seed=None, step=None, checkpoint="google-bert/bert-base-uncased", family="google_bert",
-            finetuning_seed=seed, metrics={"answer_f1": score, "exact_match": 0.8 + seed / 1000}, data="squad",
-            learning_rate=3e-5, batch_size=12, epochs=2, max_length=384, window_overlap=128,
-        )  # fmt: skip
-    return folder
-
-
-def test_the_verb_in_its_formats(tmp_path: Path) -> None:
-    results = _stored(tmp_path)
-    outcome = multibench("reproduce", "hf_squad", results)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert "match" in outcome.out
-    assert "Margin: 1 point," in outcome.out
-    [f1, exact] = csv.DictReader(
-        io.StringIO(multibench("reproduce", "hf_squad", results, "--format", "csv").out)
-    )
-    assert (f1["verdict"], exact["published"]) == ("match", "0.8122")
-    assert float(f1["difference [90 %]_low"]) < 0 < float(f1["difference [90 %]_high"])
-    rows = json.loads(
-        multibench("reproduce", "hf_squad", results, "--margin", "0.0005", "--format", "json").out
-    )["rows"]
-    assert rows[0]["verdict"] == "cannot tell"
-    assert r"\toprule" in multibench("reproduce", "hf_squad", results, "--format", "latex").out
-    none = multibench("reproduce", "hf_squad", results, "--where", "finetuning_seed=7")
-    assert "no run is stored" in none.out
-    assert "published" in multibench("reproduce", "hf_squad", "--format", "markdown").out
-
-
-def test_the_verb_refuses_in_a_sentence(tmp_path: Path) -> None:
-    assert "There is no reference" in multibench("reproduce", "nothing").refusal()
-    assert "fraction between 0 and 1" in multibench("reproduce", "hf_squad", "--margin", "2").refusal()
-    assert "no results folder" in multibench("reproduce", "hf_squad", tmp_path / "none").refusal()
-
-
-def test_references_are_listed_and_shown() -> None:
-    assert "multiberts_e1" in multibench("list", "references").out
-    listed = json.loads(multibench("list", "references", "--json").out)
-    assert [entry["name"] for entry in listed] == REFERENCES.names()
-    shown = json.loads(multibench("show", "reference", "multiberts_e2", "--json").out)
-    assert shown["rows"][0]["scores"]["squad_v2"]["exact_match"]["value"] == 0.721923
-    assert "stored output" in multibench("show", "reference", "multiberts_e2").out
-    assert "There is no reference 'x'" in multibench("show", "reference", "x").refusal()

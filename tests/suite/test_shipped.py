@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from multibench.checkpoints import FAMILIES, find
+from multibench.reference import REFERENCES
 from multibench.results.filters import parse_filter
 from multibench.suite import load_suite, shipped_suites
 from multibench.tasks import find_task
@@ -33,6 +34,9 @@ RUNS = {
     "nvidia_nemo_squad": 4 * 2 * 5,
     "nvidia_megatron": 2 * 8 * 3,
     "nvidia_dle": 2 * 10,
+    "nvidia_dle_glue": 2 * 10,
+    "hf_glue": 9 * 5,
+    "hf_squad": 5,
 }
 
 
@@ -76,6 +80,9 @@ def _check(command: list[str], name: str, runs: list[dict[str, Any]]) -> None:
         assert Path(given).stem == name
         load_suite(SUITES[name], [value for key, value in pairwise(options) if key == "--set"])
         return
+    if verb == "reproduce":
+        assert given in REFERENCES
+        given, *options = options
     assert given == f"results/{name}"
     for key, value in pairwise(options):
         if key in {"--base", "--expt"}:
