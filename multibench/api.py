@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from multibench.reference import Reference
     from multibench.reports.comparison import compare
     from multibench.reports.dynamics import dynamics
-    from multibench.reports.page import report
     from multibench.reports.instances import instances
+    from multibench.reports.page import report
     from multibench.reports.power import power
     from multibench.reports.reproduction import reproduce
     from multibench.reports.scores import scores

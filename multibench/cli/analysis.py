@@ -1,9 +1,9 @@
-"""``scores``, ``compare``, ``variance``, ``power`` and ``dynamics``: from stored runs to statements."""
+"""``scores``, ``compare``, ``variance``, ``power``, ``dynamics`` and ``instances``: from stored runs to statements."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -43,6 +43,7 @@ def add_verbs(app: typer.Typer) -> None:
     app.command()(variance)
     app.command()(power)
     app.command()(dynamics)
+    app.command()(instances)
 
 
 def scores(
@@ -154,3 +155,36 @@ def dynamics(
 
     chosen = Results.open(results).where(where)
     print_table(make(chosen, task, metric, margin, family, select, alpha, confidence), format_)
+
+
+def instances(
+    results: ResultsArgument = Path("results"),
+    show: Annotated[
+        Literal["agreement", "difficulty", "differences"] | None,
+        typer.Option(help="Which table; agreement if not given, differences if there are two sides."),
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="For differences: filter of the base side.")] = None,
+    expt: Annotated[str | None, typer.Option(help="For differences: filter of the experiment side.")] = None,
+    task: TaskOption = None,
+    metric: MetricOption = None,
+    paired: PairedOption = None,
+    where: WhereOption = "",
+    select: SelectOption = None,
+    top: Annotated[int, typer.Option(min=1, help="Examples shown; JSON has all.")] = 20,
+    alpha: Annotated[
+        float, typer.Option(min=0.001, max=0.5, help="False discovery rate of differences.")
+    ] = 0.05,
+    method: Annotated[
+        Literal["benjamini-hochberg", "benjamini-yekutieli"],
+        typer.Option(help="How that rate is controlled; the second under any dependence."),
+    ] = "benjamini-hochberg",
+    confidence: LevelOption = 0.95,
+    format_: FormatOption = "text",
+) -> None:
+    """Single examples: agreement of runs, the hardest ones, and those that two groups differ on."""
+    from multibench.reports import instances as make
+    from multibench.results import Results
+
+    chosen = Results.open(results).where(where)
+    table = make(chosen, show, base, expt, task, metric, paired, select, top, alpha, method, confidence)
+    print_table(table, format_)

@@ -36,6 +36,8 @@ class Sides:
     run_info: dict[str, list[Any]]
     outputs: NDArray[np.float32]
     labels: NDArray[Any]
+    ids: tuple[str, ...]
+    """Names of the examples."""
     paired: bool
     selection: str
     as_released: bool
@@ -201,6 +203,7 @@ def _of_task(
             run_info=info,
             outputs=np.concatenate([tensor.outputs for tensor in tensors]),
             labels=tensors[0].labels,
+            ids=tensors[0].ids,
             paired=_pairing(tensors[0], tensors[1]) if paired is None else paired,
             selection=f"{base.selection} / {experiment.selection}",
             as_released=tensors[0].as_released and tensors[1].as_released,

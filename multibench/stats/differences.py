@@ -36,7 +36,7 @@ class ExampleDifferences:
     ``alpha``. ``smallest_p`` is the smallest possible p-value and ``needed`` how many testable examples must have
     it before any can be named. ``few`` counts p-values up to ``alpha``, ``by_chance`` how many exchanged seeds give on
     average, and ``p_any`` is the p-value of that count: whether there is any difference at all, under any
-    dependence between examples.
+    dependence between examples; NaN if none is testable.
     """
 
     base: Array
@@ -168,7 +168,7 @@ def example_differences(
         needed,
         int(tested.counts[0]),
         float(tested.counts.mean()),
-        float((tested.counts >= tested.counts[0]).mean()),
+        float((tested.counts >= tested.counts[0]).mean()) if testable.any() else math.nan,
         found.unit,
         tuple(warnings),
     )
