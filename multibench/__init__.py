@@ -2,9 +2,9 @@
 
 Fine-tunes families of checkpoints, keeps every prediction of every run, and turns the predictions
 into statements with honest uncertainty. The verbs of the command line are functions here: ``init``, ``demo``,
-``fetch``, ``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``dynamics``, ``report``,
-``reproduce``, ``references``, ``score``, ``export``, ``import_google_predictions``, ``import_predictions`` and
-``convert``; ``Results`` reads stored runs.
+``fetch``, ``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``dynamics``, ``instances``,
+``report``, ``reproduce``, ``references``, ``score``, ``export``, ``import_google_predictions``, ``import_predictions``
+and ``convert``; ``Results`` reads stored runs.
 """
 
 from __future__ import annotations
