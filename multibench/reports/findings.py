@@ -49,6 +49,8 @@ class Findings:
             raise ResultsError("There is nothing to report: no stored run was selected.")
         self.results = remembering(results)
         self.options = options or Options()
+        if self.options.metric == "all":
+            raise ResultsError("A report is about one metric of each evaluation; name it, or leave it out.")
         self.silent: dict[str, str] = {}
         """Why an analysis was left out, by its name."""
 

@@ -19,7 +19,7 @@ PATIENCE = 120.0
 
 
 class Page:
-    """One open page. ``problems`` are console errors, exceptions and log entries; ``requests`` all addresses asked for."""
+    """One open page. ``problems``: console errors, exceptions, log entries; ``requests``: all addresses asked for."""
 
     def __init__(self, to: int, back: int) -> None:
         self._to, self._back = to, back
@@ -87,7 +87,11 @@ class Page:
     def resize(self, width: int, height: int, *, mobile: bool = False) -> None:
         """The window's size in CSS pixels."""
         self.send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=mobile,
         )
 
     def media(self, kind: str = "", **features: str) -> None:

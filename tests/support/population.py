@@ -86,7 +86,7 @@ def write_population(
 ) -> Results:
     """Store every run of ``groups`` x ``tasks`` x ``finetuning_seeds`` x ``rates`` in ``folder/study``.
 
-    ``troubled``: every eleventh run of the first task collapses at the last rate; one run diverges and one fails.
+    ``troubled``: every eleventh run of the first task collapses; one run diverges and one fails.
     """
     store = RunStore(folder / "study")
     cells = itertools.product(enumerate(groups), tasks)
@@ -103,7 +103,7 @@ def write_population(
         run = [g, _code(seed), finetuning_seed, int(rate * 1e7), len(task)]
         outputs: NDArray[np.float32] | None = outputs_of(task, skill, run, examples)
         status = "finished"
-        if troubled and task == tasks[0] and rate == rates[-1] and number % 11 == 0:
+        if troubled and task == tasks[0] and number % 11 == 0:
             status = "collapsed"
             outputs = np.tile(np.float32([0.4, 0.2]), (examples, 1))
         if troubled and number in (7, 13):

@@ -61,11 +61,12 @@ class Document:
 
 @dataclass(frozen=True)
 class Traced:
-    """A piece of text; ``number`` is the id of the entry that it prints, None for words and names."""
+    """A piece of text: words, a name, or a number, whose entry in the ledger has the id ``number``."""
 
     text: str
     number: str | None = None
     cell: Cell = None
+    name: bool = False
 
 
 class Ledger:
@@ -97,7 +98,7 @@ class Ledger:
                 number = self._enter(part.cell, f"{place}.{k}", str(text))
                 pieces.append(Traced(part.text, number, part.cell))
             else:
-                pieces.append(Traced(part if isinstance(part, Name) else str(part)))
+                pieces.append(Traced(part, name=isinstance(part, Name)))
         return pieces
 
     def _verbatim(self, text: str, place: str) -> list[Traced]:

@@ -97,14 +97,16 @@ def _cell(traced: Traced, cell: object, tag: str) -> str:
         return f"<{tag}{scope}{blank}>{escape(traced.text)}</{tag}>"
     value = cell.value if isinstance(cell, (Estimate, Quantity)) else cell
     sort = f' data-v="{value:.10g}"' if isinstance(value, (int, float)) else ""
-    return f'<{tag}{scope} class="number"{sort}>{_number(traced)}</{tag}>'
+    return f'<{tag}{scope} class="number"{sort}>{_piece(traced)}</{tag}>'
 
 
 def _pieces(pieces: Sequence[Traced]) -> str:
-    return "".join(escape(p.text) if p.number is None else _number(p) for p in pieces)
+    return "".join(_piece(piece) for piece in pieces)
 
 
-def _number(traced: Traced) -> str:
+def _piece(traced: Traced) -> str:
+    if traced.number is None:
+        return f'<span class="name">{escape(traced.text)}</span>' if traced.name else escape(traced.text)
     tip = ""
     if isinstance(traced.cell, Estimate):
         tip = f' class="estimate" tabindex="0" data-tip="{escape(_behind(traced.cell))}"'
