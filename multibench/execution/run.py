@@ -25,8 +25,9 @@ from multibench.results.store import Predictions, RunStore, writing
 from multibench.results.summary import collapse_evidence, evaluation_summary
 from multibench.tasks import Task
 from multibench.tasks.encode import Encoded
-from multibench.training.loop import TrainingRecord, train
+from multibench.training.loop import train
 from multibench.training.predict import predict, predict_spans
+from multibench.training.record import TrainingRecord
 from multibench.training.spans import best_answers
 
 if TYPE_CHECKING:

@@ -98,9 +98,10 @@ class Hyperparameters(BaseModel):
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32", description="arithmetic of forward and backward pass; weights and optimizer are fp32"
     )
-    batching: Literal["exact"] = Field(
+    batching: Literal["exact", "bucketed"] = Field(
         default="exact",
-        description="exact: each step holds the examples that the shuffle gives it, and their mean loss",
+        description="exact: each step holds the examples that the shuffle gives it, and their mean loss; bucketed: "
+        "examples of like lengths make up a step, which saves padding and changes what a step sees",
     )
     doc_stride: int | None = Field(
         default=128,
@@ -132,6 +133,15 @@ class Hyperparameters(BaseModel):
         if data.get("window_overlap") is not None:
             follow["doc_stride"] = None
         return {**follow, **data}
+
+    @model_validator(mode="after")
+    def _buckets_are_filled_by_whole_epochs(self) -> Hyperparameters:
+        if self.batching == "bucketed" and self.shuffle_window is not None:
+            raise ValueError(
+                "batching: bucketed sorts whole epochs, and shuffle_window streams examples across them; "
+                "give one of the two"
+            )
+        return self
 
     @model_validator(mode="after")
     def _windows_are_placed_in_one_way(self) -> Hyperparameters:

@@ -1,79 +1,75 @@
-"""Optimizers and learning-rate schedules of the fine-tuning recipes."""
+"""Adam over a stack of models, each replica with its own settings, and the learning-rate schedules."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 
 from multibench.recipes import Hyperparameters
+from multibench.training.stack import Stack
 
-__all__ = ["BertAdam", "build_optimizer", "learning_rate_at", "warmup_steps"]
+__all__ = ["StackedAdam", "learning_rate_at", "warmup_steps"]
+
+# So many steps that Adam's corrections of bias, 1 - beta^steps, are 1.
+_FOR_EVER = 1e9
 
 
-class BertAdam(torch.optim.Optimizer):
-    """Adam as in Google's BERT code: decoupled weight decay and no bias correction.
+class StackedAdam:
+    """Adam with decoupled weight decay, after clipping by each replica's own global norm.
 
-    ``m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p = p - lr (m / (sqrt(v) + eps) + wd p)``
-
-    Without the correction the first steps are larger than AdamW's: with the usual betas the very
-    first one by ``(1 - b1) / sqrt(1 - b2)``, about 3.2 (Zhang et al. 2021, arXiv 2006.05987).
+    ``adamw``: ``m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p = p - lr (m' / (sqrt(v') + eps) + wd p)`` with
+    ``m' = m / (1 - b1^t)``, ``v' = v / (1 - b2^t)``. ``bert_adam``, as in Google's BERT code: ``m' = m``, ``v' = v``.
+    Without the correction the first steps are larger: with the usual betas the very first one by
+    ``(1 - b1) / sqrt(1 - b2)``, about 3.2 (Zhang et al. 2021, arXiv 2006.05987).
     """
 
-    def __init__(
-        self,
-        params: Any,
-        lr: float,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-6,
-        weight_decay: float = 0.01,
-    ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+    def __init__(self, stack: Stack, settings: Sequence[Hyperparameters]) -> None:
+        self._stack, self._settings = stack, settings
+        self._means = torch.zeros_like(stack.weights)
+        self._squares = torch.zeros_like(stack.weights)
+        self._count = torch.zeros((), device=stack.device)
+        self._for_ever = torch.full((), _FOR_EVER, device=stack.device)
+        limits = [math.inf if s.clip_norm is None else s.clip_norm for s in settings]
+        self._limits = torch.tensor(limits, device=stack.device)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update from the gradients; takes no closure."""
-        if closure is not None:
-            raise ValueError("BertAdam takes no closure.")
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if not params:
-                continue
-            grads = [p.grad for p in params]
-            for p in params:
-                if not self.state[p]:
-                    self.state[p] = {"m": torch.zeros_like(p), "v": torch.zeros_like(p)}
-            means = [self.state[p]["m"] for p in params]
-            squares = [self.state[p]["v"] for p in params]
-            beta1, beta2 = group["betas"]
-            torch._foreach_lerp_(means, grads, 1 - beta1)
-            torch._foreach_mul_(squares, beta2)
-            torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
-            denominator = torch._foreach_sqrt(squares)
-            torch._foreach_add_(denominator, group["eps"])
-            if group["weight_decay"]:
-                torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_addcdiv_(params, means, denominator, -group["lr"])
+    def step(self, rates: Sequence[float]) -> torch.Tensor:
+        """One update of replica r at ``rates[r]``; returns the norms before clipping, ``(R,)``.
 
-
-def _decays(name: str) -> bool:
-    """Biases and layer norms are not decayed (BERT's and everybody's rule)."""
-    return not (name.endswith("bias") or "LayerNorm" in name or "layer_norm" in name)
-
-
-def build_optimizer(model: torch.nn.Module, settings: Hyperparameters) -> torch.optim.Optimizer:
-    """The optimizer that ``settings`` asks for over all trainable parameters of ``model``."""
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for name, p in named if _decays(name)], "weight_decay": settings.weight_decay},
-        {"params": [p for name, p in named if not _decays(name)], "weight_decay": 0.0},
-    ]
-    betas = (settings.beta1, settings.beta2)
-    if settings.optimizer == "bert_adam":
-        return BertAdam(groups, lr=settings.learning_rate, betas=betas, eps=settings.epsilon)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, eps=settings.epsilon, fused=True)
+        The gradients are zero afterwards, and the forward pass reads the new weights.
+        """
+        gradients = self._stack.gradients
+        norms: torch.Tensor = torch.linalg.vector_norm(gradients, dim=1)
+        # torch.nn.utils.clip_grad_norm_ multiplies by the inverse of this.
+        divisors = ((norms + 1e-6) / self._limits).clamp(min=1.0)
+        self._count += 1
+        decaying = self._stack.decaying
+        for replica, (settings, rate) in enumerate(zip(self._settings, rates, strict=True)):
+            for columns, decay in (
+                (slice(0, decaying), settings.weight_decay),
+                (slice(decaying, None), 0.0),
+            ):
+                torch._fused_adamw_(
+                    [self._stack.weights[replica, columns]],
+                    [gradients[replica, columns]],
+                    [self._means[replica, columns]],
+                    [self._squares[replica, columns]],
+                    [],
+                    [self._count if settings.optimizer == "adamw" else self._for_ever],
+                    lr=rate,
+                    beta1=settings.beta1,
+                    beta2=settings.beta2,
+                    weight_decay=decay,
+                    eps=settings.epsilon,
+                    amsgrad=False,
+                    maximize=False,
+                    grad_scale=divisors[replica],
+                )
+            self._stack.shrink(replica, 1 - rate * settings.weight_decay)
+        gradients.zero_()
+        self._stack.refresh()
+        return norms
 
 
 def warmup_steps(settings: Hyperparameters, steps: int) -> int:

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from multibench.tasks.encode import Encoded
-from multibench.training.loop import forward
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -18,6 +17,18 @@ if TYPE_CHECKING:
 __all__ = ["predict", "predict_spans"]
 
 _TOKENS_PER_BATCH = {"cpu": 2_048, "cuda": 131_072}
+
+
+def _forward(model: PreTrainedModel, encoded: Encoded, rows: NDArray[np.int64]) -> Any:
+    """The model's output object for ``rows``, padded to the longest of them."""
+    ids, mask, types = encoded.padded(rows)
+    lengths = encoded.lengths[rows]
+    inputs = {"input_ids": torch.from_numpy(ids).to(model.device)}
+    if lengths.min() != lengths.max():  # without padding there is nothing to mask
+        inputs["attention_mask"] = torch.from_numpy(mask).to(model.device)
+    if model.config.model_type != "distilbert":
+        inputs["token_type_ids"] = torch.from_numpy(types).to(model.device)
+    return model(**inputs)
 
 
 def predict(model: PreTrainedModel, encoded: Encoded, precision: str = "fp32") -> NDArray[np.float32]:
@@ -59,5 +70,5 @@ def _outputs(
         while start < len(order):
             size = max(1, _TOKENS_PER_BATCH[kind] // int(lengths[order[start]]))
             rows = order[start : start + size]
-            yield rows, forward(model, encoded, rows)
+            yield rows, _forward(model, encoded, rows)
             start += size

@@ -8,7 +8,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from multibench.training.batching import micro_batches, step_rows, steps_in_total
+from multibench.recipes import Hyperparameters
+from multibench.training.batching import (
+    micro_batches,
+    overhead_in_tokens,
+    rows_of_steps,
+    step_rows,
+    steps_in_total,
+)
 
 
 @pytest.mark.parametrize(
@@ -53,22 +60,54 @@ def test_windowed_shuffle_moves_records_little() -> None:
     assert np.array_equal(np.concatenate(list(step_rows(20, 5, 4, seed=1, window=1))), np.arange(20))
 
 
+def _bucketed(lengths: np.ndarray, seed: int, steps: int, drop_last: bool = False) -> list[np.ndarray]:
+    settings = Hyperparameters(
+        learning_rate=1e-3, batch_size=4, epochs=1, batching="bucketed", drop_last=drop_last
+    )
+    return list(rows_of_steps(lengths, settings, steps, seed))
+
+
+def test_bucketed_epochs_are_permutations_in_batches_of_like_lengths() -> None:
+    lengths = np.random.default_rng(3).integers(4, 128, size=407)
+    batches = _bucketed(lengths, seed=5, steps=204)
+    for epoch in (batches[:102], batches[102:]):
+        assert sorted(np.concatenate(epoch).tolist()) == list(range(407))
+        assert sorted(map(len, epoch)) == [3] + [4] * 101
+    exact = list(step_rows(407, 4, 204, seed=5))
+
+    def padded(found: list[np.ndarray]) -> int:
+        return sum(len(rows) * int(lengths[rows].max()) for rows in found)
+
+    assert padded(batches) < 0.7 * padded(exact)
+    assert all(len(rows) == 4 for rows in _bucketed(lengths, 5, 202, drop_last=True))
+
+
+def test_bucketed_batches_differ_by_seed_but_not_in_how_long_they_are() -> None:
+    """So that what is trained together needs little padding in the same steps."""
+    lengths = np.random.default_rng(3).integers(4, 128, size=2000)
+    one, other = _bucketed(lengths, 5, 500), _bucketed(lengths, 6, 500)
+    assert all(len(a) == len(b) for a, b in zip(one, other, strict=True))
+    assert sum(np.array_equal(np.sort(a), np.sort(b)) for a, b in zip(one, other, strict=True)) < 5
+    means = [[lengths[rows].mean() for rows in batches] for batches in (one, other)]
+    assert np.corrcoef(means)[0, 1] > 0.9
+    assert (
+        np.abs(np.corrcoef(means[0][:-1], means[0][1:])[0, 1]) < 0.15
+    )  # short and long ones alternate freely
+
+
 def test_micro_batches_partition_the_step() -> None:
-    rng = np.random.default_rng(0)
-    rows = rng.permutation(100)[:32]
-    lengths = rng.integers(5, 128, size=32)
-    parts = micro_batches(rows, lengths, overhead=40)
-    assert sorted(np.concatenate(parts).tolist()) == sorted(rows.tolist())
-    assert len(micro_batches(rows, lengths, overhead=10**9)) == 1
-    assert len(micro_batches(rows, lengths, overhead=0)) == len(set(lengths.tolist()))
+    lengths = np.sort(np.random.default_rng(0).integers(5, 128, size=32))
+    parts = micro_batches(lengths, overhead=40)
+    assert np.concatenate([np.arange(32)[part] for part in parts]).tolist() == list(range(32))
+    assert len(micro_batches(lengths, overhead=10**9)) == 1
+    assert len(micro_batches(lengths, overhead=0)) == len(set(lengths.tolist()))
 
 
 def test_micro_batches_are_the_cheapest_of_all_cuts() -> None:
-    """Brute force over every way to cut eight sorted rows."""
+    """Brute force over every way to cut eight sorted sequences."""
     rng = np.random.default_rng(1)
     for _ in range(30):
-        lengths = rng.integers(1, 60, size=8)
-        ordered = np.sort(lengths)
+        ordered = np.sort(rng.integers(1, 60, size=8))
 
         def cost(cuts: tuple[int, ...], ordered: np.ndarray = ordered) -> int:
             ends = [*cuts, 8]
@@ -76,5 +115,13 @@ def test_micro_batches_are_the_cheapest_of_all_cuts() -> None:
             return sum((e - s) * int(ordered[e - 1]) + 20 for s, e in zip(starts, ends, strict=True))
 
         best = min(cost(c) for k in range(8) for c in itertools.combinations(range(1, 8), k))
-        parts = micro_batches(np.arange(8), lengths, overhead=20)
-        assert sum(len(p) * int(lengths[p].max()) + 20 for p in parts) == best
+        parts = micro_batches(ordered, overhead=20)
+        assert sum(len(ordered[p]) * int(ordered[p].max()) + 20 for p in parts) == best
+
+
+def test_a_micro_batch_is_worth_more_tokens_where_tokens_are_cheap() -> None:
+    small, large = (overhead_in_tokens("cpu", hidden, 1, "fp32") for hidden in (64, 768))
+    assert small > 50 * large
+    assert overhead_in_tokens("cpu", 64, 8, "fp32") < small / 7
+    assert overhead_in_tokens("cpu", 768, 1, "bf16") > 3 * large
+    assert overhead_in_tokens("cuda", 768, 1, "fp32") > 32 * 512  # whole steps

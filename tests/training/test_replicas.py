@@ -1,0 +1,258 @@
+"""Runs trained together against runs trained alone, and the stacked encoder against transformers' own models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from transformers import PreTrainedModel
+
+from multibench.checkpoints.load import initialise_head
+from multibench.recipes import Hyperparameters
+from multibench.seeds import derive_seeds
+from multibench.tasks.encode import Encoded
+from multibench.training.encoder import Encoder, Tokens
+from multibench.training.loop import Replica, train, train_together
+from multibench.training.predict import predict, predict_spans
+from multibench.training.record import TrainingRecord
+from multibench.training.stack import Stack, words_in
+
+VOCABULARY = 100
+CONFIGS: dict[str, dict[str, Any]] = {
+    "Bert": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
+    "DistilBert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
+    "MegatronBert": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    },
+}
+PURPOSES = {"classification": "SequenceClassification", "span": "QuestionAnswering"}
+
+
+def _model(architecture: str = "Bert", kind: str = "classification", dropout: float = 0.0) -> PreTrainedModel:
+    """Random weights, spread more widely than a new model's, so that differences show."""
+    names = (
+        ("dropout", "attention_dropout", "seq_classif_dropout", "qa_dropout")
+        if architecture == "DistilBert"
+        else ("hidden_dropout_prob", "attention_probs_dropout_prob")
+    )
+    config = getattr(transformers, f"{architecture}Config")(
+        vocab_size=VOCABULARY,
+        max_position_embeddings=64,
+        num_labels={"classification": 3, "regression": 1, "span": 2}[kind],
+        **CONFIGS[architecture],
+        **dict.fromkeys(names, dropout),
+    )
+    torch.manual_seed(3)
+    purpose = PURPOSES.get(kind, "SequenceClassification")
+    model = getattr(transformers, f"{architecture}For{purpose}")(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    return model.eval()
+
+
+def _encoded(n: int = 61) -> Encoded:
+    rng = np.random.default_rng(5)
+    pieces, seconds = [], []
+    for _ in range(n):
+        first, other = rng.integers(2, 14, size=2)
+        pieces.append(np.array([2, *rng.integers(5, 60, size=first + other), 3], dtype=np.int32))
+        seconds.append(1 + first)
+    starts = np.concatenate([[0], np.cumsum([len(p) for p in pieces])]).astype(np.int64)
+    return Encoded(np.concatenate(pieces), starts, np.array(seconds, dtype=np.int32), pad_id=0)
+
+
+ENCODED = _encoded()
+
+
+def _labels(kind: str) -> np.ndarray:
+    rng = np.random.default_rng(6)
+    if kind == "span":
+        return rng.integers(0, ENCODED.lengths[:, None], size=(len(ENCODED), 2))
+    classes = rng.integers(0, 3, size=len(ENCODED))
+    return np.asarray(classes if kind == "classification" else classes * 0.7)
+
+
+SETTINGS = Hyperparameters(
+    learning_rate=1e-4, batch_size=8, epochs=13, warmup=0.1, weight_decay=0.05, clip_norm=0.5
+)
+# Each differs from the others in whatever replicas may differ in.
+EACH = [
+    Replica(SETTINGS, derive_seeds(0)),
+    Replica(SETTINGS.model_copy(update={"learning_rate": 3e-4, "clip_norm": None}), derive_seeds(0)),
+    Replica(SETTINGS.model_copy(update={"weight_decay": 0.0, "schedule": "constant"}), derive_seeds(1)),
+    Replica(SETTINGS.model_copy(update={"warmup_steps": 0, "beta2": 0.98}), derive_seeds(2)),
+]
+
+
+def _together(
+    model: PreTrainedModel, kind: str, each: list[Replica], steps: int = 100
+) -> tuple[list[TrainingRecord], list[np.ndarray]]:
+    """Records, and outputs of the trained models."""
+    stack = Stack(model, len(each), words_in(ENCODED.tokens), half=each[0].settings.precision == "bf16")
+    for r, replica in enumerate(each):
+        initialise_head(model, replica.seeds.head)
+        stack.load(r, model)
+    records = train_together(model, stack, ENCODED, _labels(kind), each, max_steps=steps)
+    outputs = []
+    for r in range(len(each)):
+        stack.store(r, model)
+        outputs.append(_scores(model, kind))
+    return records, outputs
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+@pytest.mark.parametrize("kind", ["classification", "regression", "span"])
+def test_the_encoder_equals_transformers_own(architecture: str, kind: str) -> None:
+    """Outputs and every gradient of two replicas, whose weights and inputs differ."""
+    models = [_model(architecture, kind), _model(architecture, kind)]
+    with torch.no_grad():
+        for parameter in models[1].parameters():
+            parameter.mul_(1.1)
+    words = words_in(ENCODED.tokens)
+    base = _model(architecture, kind)
+    stack = Stack(base, 2, words)
+    with torch.no_grad():
+        for own, parameter in zip(base.parameters(), models[1].parameters(), strict=True):
+            own.copy_(parameter)
+    stack.load(1, base)
+    rows = np.array([[4, 7, 1], [30, 2, 16]])
+    outputs = Encoder(base, stack, 64)(Tokens(ENCODED, words, stack).batch(rows))
+    weight = torch.linspace(-1, 1, outputs.numel()).view(outputs.shape)
+    total = torch.zeros(())
+    for r, model in enumerate(models):
+        ids, mask, types = (torch.from_numpy(part) for part in ENCODED.padded(rows[r]))
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        if architecture != "DistilBert":
+            inputs["token_type_ids"] = types
+        found = model(**inputs)
+        if kind == "span":
+            expected = torch.stack([found.start_logits, found.end_logits], dim=2)
+            keep = mask.bool()
+            mine = outputs[r, :, : ids.shape[1]]
+            torch.testing.assert_close(mine[keep], expected[keep], atol=2e-6, rtol=1e-5)
+            own = weight[r, :, : ids.shape[1]]
+            (expected * own * keep[..., None]).sum().backward()
+            total = total + (mine * own * keep[..., None]).sum()
+        else:
+            torch.testing.assert_close(outputs[r], found.logits, atol=2e-6, rtol=1e-5)
+            (found.logits * weight[r]).sum().backward()
+            total = total + (outputs[r] * weight[r]).sum()
+    total.backward()
+    gradients = Stack(base, 2, words)
+    gradients.weights.copy_(stack.gradients)
+    for r, model in enumerate(models):
+        gradients.store(r, base)
+        for (name, mine), theirs in zip(base.named_parameters(), model.parameters(), strict=True):
+            assert theirs.grad is not None
+            wanted = theirs.grad
+            if mine is base.get_input_embeddings().weight:
+                mine, wanted = mine[words], wanted[words]
+            torch.testing.assert_close(mine.detach(), wanted, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def _scores(model: PreTrainedModel, kind: str) -> np.ndarray:
+    """Outputs; of spans up to what is the same for all tokens, which has no gradient and is rounding all over."""
+    if kind != "span":
+        return predict(model, ENCODED)
+    scores: np.ndarray = predict_spans(model, ENCODED)
+    return np.asarray(scores - scores.mean(axis=0))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind", "dropout"),
+    [
+        ("Bert", "classification", 0.0),
+        ("Bert", "classification", 0.1),
+        ("DistilBert", "regression", 0.0),
+        ("DistilBert", "span", 0.1),
+    ],
+)
+def test_a_replica_equals_its_run_alone_after_100_steps(architecture: str, kind: str, dropout: float) -> None:
+    records, outputs = _together(_model(architecture, kind, dropout), kind, EACH)
+    for r, replica in list(enumerate(EACH))[1:3]:
+        model = _model(architecture, kind, dropout)
+        initialise_head(model, replica.seeds.head)
+        alone = train(model, ENCODED, _labels(kind), replica.settings, replica.seeds, max_steps=100)
+        assert len(alone.losses) == 100
+        np.testing.assert_allclose(records[r].losses, alone.losses, atol=1e-5, rtol=0)
+        np.testing.assert_allclose(records[r].gradient_norms, alone.gradient_norms, atol=1e-3, rtol=0)
+        assert np.array_equal(records[r].learning_rates, alone.learning_rates)
+        assert (records[r].examples, records[r].tokens) == (alone.examples, alone.tokens)
+        np.testing.assert_allclose(outputs[r], _scores(model, kind), atol=1e-5, rtol=0)
+    finals = [record.losses[-10:].mean() for record in records]
+    assert np.std(finals) > 1e-3  # they are different runs
+
+
+@pytest.mark.parametrize("overhead", [0, 20])
+def test_dropout_depends_on_neither_padding_nor_the_cut(overhead: int) -> None:
+    """Masks belong to tokens: however a step is cut, each token meets the same ones."""
+    losses = []
+    first, labels = EACH[0], _labels("classification")
+    for tokens in (overhead, 100_000):
+        model = _model(dropout=0.3)
+        record = train(
+            model, ENCODED, labels, first.settings, first.seeds, overhead_tokens=tokens, max_steps=20
+        )
+        losses.append(record.losses)
+    np.testing.assert_allclose(losses[0], losses[1], atol=1e-5, rtol=0)
+    without = train(_model(), ENCODED, labels, first.settings, first.seeds, max_steps=20)
+    assert np.abs(losses[0] - without.losses).max() > 0.01
+
+
+def test_repeated_bits_are_equal_and_other_dropout_seeds_matter() -> None:
+    one, again = (_together(_model(dropout=0.1), "classification", EACH, steps=10) for _ in range(2))
+    for a, b in zip(one[0], again[0], strict=True):
+        assert a.losses.tobytes() == b.losses.tobytes()
+    for mine, theirs in zip(one[1], again[1], strict=True):
+        assert mine.tobytes() == theirs.tobytes()
+    seeds = replace(EACH[0].seeds, dropout=5)
+    (other, _) = _together(_model(dropout=0.1), "classification", [Replica(SETTINGS, seeds)], steps=10)
+    assert not np.allclose(other[0].losses, one[0][0].losses, atol=1e-3)
+
+
+def test_a_replica_that_breaks_down_leaves_the_others_alone() -> None:
+    broken = Replica(
+        SETTINGS.model_copy(update={"learning_rate": 1e30, "warmup": 0.0, "clip_norm": None}), derive_seeds(4)
+    )
+    records, outputs = _together(_model(), "classification", [EACH[0], broken, EACH[1]], steps=30)
+    alone, expected = _together(_model(), "classification", [EACH[0], EACH[1]], steps=30)
+    assert [record.divergence is None for record in records] == [True, False, True]
+    divergence = records[1].divergence
+    assert divergence is not None
+    assert len(records[1].losses) == divergence.step + 1 < 30
+    assert not np.isfinite(records[1].losses[-1])
+    for mine, other in ((0, 0), (2, 1)):
+        np.testing.assert_allclose(records[mine].losses, alone[other].losses, atol=1e-5, rtol=0)
+        np.testing.assert_allclose(outputs[mine], expected[other], atol=1e-5, rtol=0)
+
+
+def test_replicas_in_bf16_stay_near_fp32() -> None:
+    records = {}
+    for precision in ("fp32", "bf16"):
+        each = [replace(r, settings=r.settings.model_copy(update={"precision": precision})) for r in EACH[:2]]
+        records[precision], _ = _together(_model(), "classification", each, steps=8)
+    for half, full in zip(records["bf16"], records["fp32"], strict=True):
+        assert not np.array_equal(half.losses, full.losses)
+        np.testing.assert_allclose(half.losses, full.losses, atol=0.03)
+
+
+def test_bucketed_steps_need_less_padding_alone_and_together() -> None:
+    shares = {}
+    for batching in ("exact", "bucketed"):
+        each = [replace(r, settings=r.settings.model_copy(update={"batching": batching})) for r in EACH]
+        for count in (1, 4):
+            stack = Stack(_model(), count, words_in(ENCODED.tokens))
+            labels = _labels("classification")
+            records = train_together(_model(), stack, ENCODED, labels, each[:count], overhead_tokens=10**6)
+            assert records[0].examples == 13 * len(ENCODED)
+            shares[batching, count] = records[0].computed_tokens / records[0].tokens
+    assert shares["bucketed", 1] < shares["exact", 1] - 0.2
+    assert shares["bucketed", 4] < shares["exact", 4] - 0.2
