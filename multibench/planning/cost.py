@@ -10,15 +10,20 @@ from typing import Any
 from multibench.checkpoints import Architecture
 from multibench.recipes import Hyperparameters
 from multibench.tasks import Task
+from multibench.tasks.spans import SPECIAL_TOKENS, window_starts
 
-__all__ = ["Cost", "machine_speed", "run_cost"]
+__all__ = ["Cost", "Sequences", "machine_speed", "run_cost", "sequences"]
 
 # Share of the matrix-multiplication rate that fine-tuning reaches; measured with a 6-layer, hidden-384
 # BERT on two CPU cores. Replaced by the measured rate as soon as one run of the suite is finished.
 _CPU_EFFICIENCY = 0.55
-_BYTES_PER_OUTPUT = 4.5
-_BYTES_PER_EXAMPLE = 6
-_BYTES_PER_RUN = 12_000
+
+# Sizes of stored runs, measured: what each has, a step of its history, an example's scores, an answer with its texts.
+_BYTES_PER_RUN = 6_000
+_BYTES_PER_STEP = 62
+_BYTES_PER_EXAMPLE = 2
+_BYTES_PER_OUTPUT = 3.8
+_BYTES_PER_ANSWER = 22
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,60 @@ class Cost:
         return self.flops / flops_per_second / 3600
 
 
-def _forward_flops_per_token(architecture: Architecture, length: float) -> float | None:
-    """Two operations a weight of the layers, plus attention scores and sums over ``length`` tokens."""
+@dataclass(frozen=True)
+class Sequences:
+    """What a model is given: how many sequences, their tokens, and the sum of their squared lengths."""
+
+    number: float
+    tokens: float
+    squares: float
+
+    @classmethod
+    def of(cls, length: float, number: float = 1.0) -> Sequences:
+        """``number`` sequences of ``length`` tokens."""
+        return cls(number, number * length, number * length**2)
+
+    def __add__(self, other: Sequences) -> Sequences:
+        return Sequences(
+            self.number + other.number, self.tokens + other.tokens, self.squares + other.squares
+        )
+
+    def times(self, factor: float) -> Sequences:
+        """``factor`` times as many."""
+        return Sequences(factor * self.number, factor * self.tokens, factor * self.squares)
+
+
+def sequences(task: Task, settings: Hyperparameters) -> Sequences:
+    """The mean over the examples of ``task``, from the lengths in its facts: nothing is tokenized.
+
+    Contexts of span tasks that do not fit are read through several windows. Questions, and where the facts have
+    no ``context_tokens`` contexts, are taken to be equally long.
+    """
+    if task.kind != "span":
+        return Sequences.of(min(task.mean_tokens, settings.max_length))
+    contexts = task.context_tokens or {round(task.mean_tokens) - SPECIAL_TOKENS: 1}
+    examples = sum(contexts.values())
+    mean = sum(length * count for length, count in contexts.items()) / examples
+    beside = SPECIAL_TOKENS + min(
+        max(0, round(task.mean_tokens - SPECIAL_TOKENS - mean)), settings.max_question_length
+    )
+    overlap = settings.window_overlap or 0
+    room = max(settings.max_length - beside, overlap + 1)
+    windows = (
+        Sequences.of(beside + min(room, context - start), count / examples)
+        for context, count in contexts.items()
+        for start in window_starts(context, room, settings.doc_stride, overlap)
+    )
+    return sum(windows, Sequences(0.0, 0.0, 0.0))
+
+
+def _forward_flops(architecture: Architecture, given: Sequences) -> float | None:
+    """Two operations a weight of the layers and token, plus attention scores and sums over each sequence."""
     if architecture.intermediate is None:
         return None
     h = architecture.hidden
     layer = 4 * h * h + 2 * h * architecture.intermediate
-    return float(architecture.layers * (2 * layer + 4 * length * h))
+    return architecture.layers * (2 * layer * given.tokens + 4 * h * given.squares)
 
 
 def run_cost(
@@ -62,18 +114,19 @@ def run_cost(
     trains: bool,
 ) -> Cost:
     """Expected cost of one run: a backward pass costs two forward passes, padding is not computed."""
-    length = min(task.mean_tokens, settings.max_length)
-    per_token = _forward_flops_per_token(architecture, length)
-    trained = task.splits["train"].rows * settings.epochs * length if trains else 0.0
-    evaluated = examples = 0.0
-    size = float(_BYTES_PER_RUN)
+    total = Cost(0.0, 0.0, float(_BYTES_PER_RUN))
+    if trains:
+        trained = sequences(task, settings).times(task.splits["train"].rows * settings.epochs)
+        forward = _forward_flops(architecture, trained)
+        steps = trained.number / settings.batch_size
+        total += Cost(trained.tokens, None if forward is None else 3 * forward, steps * _BYTES_PER_STEP)
     for other, split in evaluations:
         rows = other.splits[split].rows
-        evaluated += rows * min(other.mean_tokens, settings.max_length)
-        examples += rows
-        size += rows * (_BYTES_PER_EXAMPLE + _BYTES_PER_OUTPUT * other.outputs)
-    flops = None if per_token is None else per_token * (3 * trained + evaluated)
-    return Cost(trained + evaluated, flops, size)
+        scored = sequences(other, settings).times(rows)
+        answer = _BYTES_PER_EXAMPLE + _BYTES_PER_OUTPUT * other.outputs
+        size = rows * (_BYTES_PER_ANSWER if other.kind == "span" else answer)
+        total += Cost(scored.tokens, _forward_flops(architecture, scored), size)
+    return total
 
 
 def machine_speed(manifests: Iterable[dict[str, Any]]) -> tuple[float, str]:

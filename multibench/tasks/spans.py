@@ -24,10 +24,10 @@ from multibench.tasks.encode import Encoded, refuse_unknown
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["EncodedSpans", "encode_windows"]
+__all__ = ["SPECIAL_TOKENS", "EncodedSpans", "encode_windows", "window_starts"]
 
 _CHUNK = 4096
-_SPECIAL = 3  # [CLS] and two [SEP]
+SPECIAL_TOKENS = 3  # [CLS] and two [SEP]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,7 @@ def encode_windows(
     for i, (question, context) in enumerate(zip(*examples.texts, strict=True)):
         low, high = questions.range(question)
         asked = questions.ids[low : min(high, low + max_question_length)]
-        room = max_length - _SPECIAL - len(asked)
+        room = max_length - SPECIAL_TOKENS - len(asked)
         shared = window_overlap or 0
         if room <= shared:
             raise DataError(
@@ -131,13 +131,12 @@ def encode_windows(
                 f"{f' beyond a window_overlap of {shared}' if shared else ''}. Raise max_length, or lower "
                 f"max_question_length (now {max_question_length}){' or window_overlap' if shared else ''}."
             )
-        step = room - shared if doc_stride is None else min(doc_stride, room)
         begin, end = contexts.range(context)
         answer = None
         if examples.answers is not None and examples.answers[i]:
             answer = _tokens_of(examples.answers[i][0], contexts.characters[begin:end])
         shift = len(asked) + 2
-        for start in _starts(end - begin, room, step):
+        for start in window_starts(end - begin, room, doc_stride, shared):
             length = min(room, end - begin - start)
             parts += [head, asked, tail, contexts.ids[begin + start : begin + start + length], tail]
             second.append(shift)
@@ -161,8 +160,12 @@ def encode_windows(
     )
 
 
-def _starts(length: int, room: int, step: int) -> range:
-    """Where the windows of a context of ``length`` WordPieces start; one window even if it is empty."""
+def window_starts(length: int, room: int, doc_stride: int | None, window_overlap: int | None) -> range:
+    """Where the windows of a context of ``length`` WordPieces start; one window even if it is empty.
+
+    ``room`` is what a question leaves of a window; it is larger than ``window_overlap``.
+    """
+    step = room - (window_overlap or 0) if doc_stride is None else min(doc_stride, room)
     return range(0, max(0, length - room) + step, step)
 
 

@@ -70,7 +70,9 @@ class Task(Facts):
     cluster: str | None = None
     """The input or metadata that examples which are not independent share."""
     mean_tokens: float
-    """Mean length of a training example in uncased WordPieces; for estimates of cost only."""
+    """Mean length of a training example, uncut, in uncased WordPieces; for estimates of cost only."""
+    context_tokens: dict[int, int] = Field(default_factory=dict)
+    """For spans: WordPieces of a context -> how many examples have about so many; for estimates of cost only."""
     licence: str
     source: str
     splits: dict[Annotated[str, Field(pattern=NAME)], SplitFacts]
@@ -89,8 +91,8 @@ class Task(Facts):
             raise ValueError("a classification task has labels, and no other task has")
         if self.kind == "span" and len(self.inputs) != 2:
             raise ValueError(f"the inputs of a span task are question and context, not {list(self.inputs)}")
-        if self.unanswerable and self.kind != "span":
-            raise ValueError("'unanswerable' is for span tasks only")
+        if (self.unanswerable or self.context_tokens) and self.kind != "span":
+            raise ValueError("'unanswerable' and 'context_tokens' are for span tasks only")
         if self.cluster is not None and self.cluster not in (*self.inputs, *self.metadata):
             raise ValueError(f"'cluster' names {self.cluster}, which is no input and not among 'metadata'")
         if self.merges is not None and set(self.merges) != set(self.labels):

@@ -7,11 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from multibench.checkpoints import Architecture
-from multibench.planning import Cost, machine_speed
-from multibench.planning.cost import run_cost
-from multibench.recipes import Hyperparameters
-from multibench.tasks import find_task
 from tests.support.command import multibench
 from tests.support.tiny import RECIPE, Bench, make_bench
 
@@ -72,55 +67,6 @@ def test_a_plan_says_what_is_wrong_with_the_data_of_every_evaluation(bench: Benc
     for verb in ("plan", "run"):
         assert "dev.tsv holds no examples" in multibench(verb, bench.suite, *bench.options).refusal()
     assert bench.store.run_ids() == []
-
-
-def test_the_cost_of_a_run_follows_from_sizes() -> None:
-    """2 operations a weight forward and 4 backward, attention scores and sums on top."""
-    architecture = Architecture("bert", layers=2, hidden=8, heads=2, intermediate=32, vocab_size=100)
-    settings = Hyperparameters(learning_rate=1e-5, batch_size=32, epochs=3, max_length=40)
-    task = find_task("rte")
-    evaluations = [(task, "dev")]
-    cost = run_cost(architecture, task, evaluations, settings, trains=True)
-    weights = 2 * (4 * 8 * 8 + 2 * 8 * 32)
-    per_token = 2 * weights + 2 * 4 * 40 * 8  # rte is longer than 40 tokens
-    assert cost.tokens == (2490 * 3 + 277) * 40
-    assert cost.flops == per_token * (3 * 2490 * 3 + 277) * 40
-    untrained = run_cost(architecture, task, evaluations, settings, trains=False)
-    assert untrained.tokens == 277 * 40
-    assert cost.result_bytes == untrained.result_bytes > 277 * 8
-
-
-def test_an_unknown_size_makes_the_cost_unknown() -> None:
-    settings = Hyperparameters(learning_rate=1e-5, batch_size=32, epochs=3)
-    architecture = Architecture("bert", layers=2, hidden=8, heads=2, intermediate=None, vocab_size=100)
-    cost = run_cost(architecture, find_task("rte"), [], settings, trains=True)
-    assert cost.flops is None
-    assert (cost + Cost(1.0, 1.0, 1.0)).flops is None
-    assert cost.hours(1e9) is None
-    assert Cost(0.0, 3.6e12, 0.0).hours(1e9) == 1.0
-
-
-def test_speed_is_measured_where_runs_were_made_here_and_guessed_elsewhere() -> None:
-    import socket
-
-    def manifest(host: str, rate: float | None) -> dict[str, object]:
-        return {"training": {"flops_per_second": rate}, "provenance": {"host": host}}
-
-    here = socket.gethostname()
-    speed, origin = machine_speed(
-        [
-            manifest(here, 1e9),
-            manifest(here, 3e9),
-            manifest(here, 2e9),
-            manifest("far", 1e15),
-            manifest(here, None),
-        ]
-    )
-    assert speed == 2e9
-    assert origin == "measured in 3 finished runs on this machine"
-    speed, origin = machine_speed([manifest("far", 1e15)])
-    assert 1e7 < speed < 1e14
-    assert "guessed" in origin
 
 
 def test_the_json_of_a_plan_is_complete(bench: Bench) -> None:
