@@ -118,6 +118,7 @@ def crossed_delta(
     paired: bool,
     level: float = 0.95,
     procedure: bool = False,
+    values: Array | None = None,
 ) -> Crossed:
     """Interval of the difference of two sides' means over seeds.
 
@@ -127,8 +128,9 @@ def crossed_delta(
     A side with one seed brings no seed variance: the estimand is then this checkpoint (its
     fine-tuning runs, if there are several, take the seeds' place). ``procedure=True`` asks for the
     procedure behind that checkpoint instead, and assumes that its seeds vary as much as the other side's.
+    ``values`` are ``pseudo_scores(problem)``, where they are at hand.
     """
-    values = pseudo_scores(problem)
+    values = pseudo_scores(problem) if values is None else values
     first, second = levels(values, base), levels(values, experiment)
     single = [group for group in (base, experiment) if group.n_seeds == 1]
     extra: list[float] = []
@@ -172,9 +174,14 @@ def crossed_delta(
     )
 
 
-def crossed_group(problem: Problem, group: Group, level: float = 0.95) -> Crossed:
-    """Interval of one group's mean over seeds (over fine-tuning runs where there is one seed)."""
-    table = levels(pseudo_scores(problem), group)
+def crossed_group(
+    problem: Problem, group: Group, level: float = 0.95, values: Array | None = None
+) -> Crossed:
+    """Interval of one group's mean over seeds (over fine-tuning runs where there is one seed).
+
+    ``values`` are ``pseudo_scores(problem)``, where they are at hand.
+    """
+    table = levels(pseudo_scores(problem) if values is None else values, group)
     caveat, what = "", MEAN.title
     if group.n_seeds == 1:
         caveat = "one pretraining seed: the interval does not cover other pretraining seeds"

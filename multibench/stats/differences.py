@@ -141,7 +141,7 @@ def example_differences(
     paired = paired_seeds and not lone
     first, second = _units(found, base, experiment, paired, lone, warnings)
     weights, exact = _arrangements(len(first), len(second), paired, n_arrangements, rng)
-    tested = _tested(second - first if paired else np.vstack([first, second]), weights, alpha)
+    tested = _tested(second - first if paired else np.vstack([first, second]), weights, paired, alpha)
     testable = tested.least <= alpha + TIE
     adjusted = np.full(len(testable), math.nan)
     needed = None
@@ -239,19 +239,21 @@ def _generator(rng: Rng) -> np.random.Generator:
     return Streams(rng).generator(ARRANGEMENTS, 0)
 
 
-def _tested(units: Array, weights: Array, alpha: float) -> _Tested:
-    """p-values of every column of ``units`` under the arrangements ``weights``."""
+def _tested(units: Array, weights: Array, paired: bool, alpha: float) -> _Tested:
+    """p-values of every column of ``units`` (of differences, where paired) under the arrangements ``weights``."""
     n_arrangements, n_examples = len(weights), units.shape[1]
-    p, least = np.empty(n_examples), np.empty(n_examples)
+    p, least = np.ones(n_examples), np.ones(n_examples)
     counts = np.zeros(n_arrangements, dtype=np.int64)
     # As many arrangements as may lie at or beyond a value whose p-value is alpha.
     beyond = math.floor(alpha * n_arrangements + TIE)
+    # Where all units are alike (paired: all differences 0) every arrangement is, too.
+    live = np.flatnonzero((units != (0 if paired else units[0])).any(axis=0))
     step = max(1, CELLS // n_arrangements)
-    for start in range(0, n_examples, step):
-        sizes = np.abs(weights @ units[:, start : start + step])
-        part = slice(start, start + sizes.shape[1])
-        p[part] = (sizes >= sizes[0] - TIE).mean(axis=0)
-        least[part] = (sizes >= sizes.max(axis=0) - TIE).mean(axis=0)
-        bound = np.partition(sizes, n_arrangements - 1 - beyond, axis=0)[n_arrangements - 1 - beyond]
-        counts += (sizes > bound + TIE).sum(axis=1)
+    for start in range(0, len(live), step):
+        part = live[start : start + step]
+        sizes = np.abs(units[:, part].T @ weights.T)
+        p[part] = (sizes >= sizes[:, :1] - TIE).mean(axis=1)
+        least[part] = (sizes >= sizes.max(axis=1, keepdims=True) - TIE).mean(axis=1)
+        bound = np.partition(sizes, n_arrangements - 1 - beyond, axis=1)[:, n_arrangements - 1 - beyond]
+        counts += (sizes > bound[:, None] + TIE).sum(axis=0)
     return _Tested(p, least, counts)

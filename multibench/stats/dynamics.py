@@ -153,7 +153,7 @@ def dynamics(
     last = list(groups.values())[-1]
     found = []
     for index, (step, group) in enumerate(groups.items()):
-        score = crossed_group(problem, group, confidence).estimate
+        score = crossed_group(problem, group, confidence, values).estimate
         found.append(
             StepEstimates(
                 step,
@@ -161,7 +161,9 @@ def dynamics(
                 _band(score, curve, index, local),
                 _seed_sd(values, group, confidence, problem),
                 agreements[index],
-                None if group is last else crossed_delta(problem, last, group, True, confidence),
+                None
+                if group is last
+                else crossed_delta(problem, last, group, True, confidence, values=values),
             )
         )
     settled = None
