@@ -101,20 +101,28 @@
   // Tooltips: what stands behind a number, by pointer or keyboard; Escape hides it.
   const tip = document.getElementById("tip");
   const hide = () => { tip.hidden = true; };
-  const explain = (event) => {
-    const target = event.target.closest?.("[data-tip]");
-    if (!target) return hide();
+  const showAt = (target) => {
     tip.textContent = target.dataset.tip;
     tip.hidden = false;
     const [at, own] = [target.getBoundingClientRect(), tip.getBoundingClientRect()];
     tip.style.left = `${Math.max(4, Math.min(at.left, innerWidth - own.width - 4))}px`;
-    tip.style.top = `${at.bottom + own.height + 8 < innerHeight ? at.bottom + 6 : Math.max(4, at.top - own.height - 6)}px`;
+    const below = at.bottom + own.height + 8 < innerHeight;
+    tip.style.top = `${below ? at.bottom + 6 : Math.max(4, at.top - own.height - 6)}px`;
     target.setAttribute("aria-describedby", "tip");
+  };
+  const explain = (event) => {
+    const target = event.target.closest?.("[data-tip]");
+    if (target) showAt(target);
+    else hide();
   };
   document.addEventListener("pointerover", explain);
   document.addEventListener("focusin", explain);
   document.addEventListener("focusout", hide);
-  document.addEventListener("scroll", hide, true);
+  document.addEventListener("scroll", () => {
+    // Moving to a number by keyboard scrolls to it, and its tooltip goes along.
+    if (!tip.hidden && document.activeElement.dataset.tip) showAt(document.activeElement);
+    else hide();
+  }, true);
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 
   // On paper nothing can be unfolded.
