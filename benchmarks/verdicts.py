@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multibench.reference.verdict import difference_interval, verdicts
+from multibench.reference.verdict import decisions, standard_error
 
 MARGIN = 0.01
 TRUTHS = (0.0, 0.5, 1.0, 2.0)
@@ -65,22 +65,18 @@ def rates(design: Design, truth: float, repetitions: int, rng) -> dict[str, floa
     if design.examples:
         centre, rounding = np.round(centre, design.decimals), 0.5 * 10.0**-design.decimals
     published_sd = published.std(axis=1, ddof=1) if design.known else np.full(repetitions, np.nan)
-    low, high, _ = difference_interval(
-        measured.mean(axis=1) - centre,
-        measured.std(axis=1, ddof=1),
-        design.measured,
-        published_sd,
-        design.published,
-        rounding,
-    )
-    words = verdicts(low, high, MARGIN)
+    error, df = standard_error(measured.std(axis=1, ddof=1), design.measured, published_sd, design.published)
+    words = decisions(measured.mean(axis=1) - centre, error, df, rounding, MARGIN)
     return {word: float(np.mean(words == word)) for word in ("match", "differs", "cannot tell")}
 
 
 SIZES = [
-    Design(measured, published, sd)
-    for sd in (0.0015, 0.003, 0.01)
-    for measured, published in ((3, 1), (5, 1), (10, 1), (5, 5), (10, 10))
+    *(
+        Design(measured, published, sd)
+        for sd in (0.0015, 0.003, 0.01)
+        for measured, published in ((3, 1), (5, 1), (10, 1), (5, 5), (10, 10))
+    ),
+    Design(5, 5, 0.1),
 ]
 ASSUMPTIONS = {
     "five seeds of five checkpoints, nested": Design(5, 5, 0.006, checkpoints=5),

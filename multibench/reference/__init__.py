@@ -3,11 +3,20 @@
 from multibench.reference.catalogue import REFERENCES
 from multibench.reference.obstacles import obstacle
 from multibench.reference.table import Figure, PublishedCell, Reference, Row, read_reference
-from multibench.reference.verdict import ALPHA, DEFAULT_MARGIN, Published, Verdict, in_points, judge
+from multibench.reference.verdict import (
+    ALPHA,
+    DEFAULT_MARGIN,
+    MATCH_LEVEL,
+    Published,
+    Verdict,
+    in_points,
+    judge,
+)
 
 __all__ = [
     "ALPHA",
     "DEFAULT_MARGIN",
+    "MATCH_LEVEL",
     "REFERENCES",
     "Figure",
     "Published",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from multibench.reference.table import Reference, read_reference
@@ -10,18 +11,10 @@ from multibench.registry import Registry
 __all__ = ["REFERENCES"]
 
 
-class _References(Registry[Reference]):
-    """The registry of references, which reads its files when it is first asked something."""
-
-    _unread = True
-
-    def _load_entry_points(self) -> None:
-        if self._unread:
-            self._unread = False
-            for path in sorted((Path(__file__).parent / "tables").glob("*.toml")):
-                reference = read_reference(path)
-                self.register(reference.name, reference)
-        super()._load_entry_points()
+def _built_in() -> Iterator[tuple[str, Reference]]:
+    for path in sorted((Path(__file__).parent / "tables").glob("*.toml")):
+        reference = read_reference(path)
+        yield reference.name, reference
 
 
-REFERENCES: Registry[Reference] = _References("reference", group="multibench.references")
+REFERENCES: Registry[Reference] = Registry("reference", group="multibench.references", built_in=_built_in)

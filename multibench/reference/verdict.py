@@ -10,11 +10,12 @@ where ``s`` is the standard deviation of the measured ones, taken to be that of 
 Where the source gives theirs, ``s_m``, the interval is Welch's: ``s^2/n + s_m^2/m``, Satterthwaite's degrees of
 freedom. ``rounding`` is half a unit of the last printed digit.
 
-The interval has the level ``1 - 2 ALPHA``. It decides twice, against the margin on the one and on the other side:
-*match* if it lies within (-margin, margin), which is two one-sided tests (Schuirmann 1987); *differs* if it lies
-wholly beyond, which is the minimum-effect test (Murphy and Myors 1999); *cannot tell* otherwise. So a true difference
-of the margin or more is called a match with probability ``ALPHA`` at most, and one of the margin or less
-is called different with probability ``ALPHA`` at most, for normal scores of equal spread.
+*match*: the interval of level ``1 - 2 ALPHA`` lies within (-margin, margin), which is two one-sided tests that must
+both reject (Schuirmann 1987). *differs*: the interval of level ``1 - ALPHA`` lies wholly beyond the margin, which
+is the minimum-effect test (Murphy and Myors 1999); either of its sides may reject, so they share ``ALPHA``.
+*cannot tell*: all else. Hence a true difference of the margin or more is called a match with probability ``ALPHA`` at
+most, and one of the margin or less is called different with probability ``ALPHA`` at most, whatever the margin,
+for normal scores of equal spread.
 """
 
 from __future__ import annotations
@@ -32,19 +33,23 @@ from multibench.stats import Estimate
 __all__ = [
     "ALPHA",
     "DEFAULT_MARGIN",
+    "MATCH_LEVEL",
     "Published",
     "Verdict",
-    "difference_interval",
+    "decisions",
     "in_points",
+    "interval",
     "judge",
-    "verdicts",
+    "standard_error",
 ]
 
 ALPHA = 0.05
+MATCH_LEVEL, DIFFERS_LEVEL = 1 - 2 * ALPHA, 1 - ALPHA
 DEFAULT_MARGIN = 0.01
 """One point: what readers of published tables complain about begins there; the tables themselves print tenths."""
 
 Word = Literal["match", "differs", "cannot tell"]
+Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -86,41 +91,42 @@ def in_points(fraction: float) -> str:
     return f"{100 * fraction:g} point" + ("" if 100 * fraction == 1 else "s")
 
 
-def difference_interval(
-    difference: ArrayLike,
-    sd: ArrayLike,
-    n: int,
-    published_sd: ArrayLike,
-    published_n: int,
-    rounding: float = 0.0,
-    level: float = 1 - 2 * ALPHA,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Low end, high end and standard error of differences of two means; arrays of one shape, fractions.
+def standard_error(
+    sd: ArrayLike, n: int, published_sd: ArrayLike, published_n: int
+) -> tuple[Numbers, Numbers]:
+    """Standard error of the difference of two means, and its degrees of freedom; arrays of one shape, fractions.
 
-    Where ``published_sd`` is NaN the measured ``sd`` stands for it. See the top of this module.
+    Where ``published_sd`` is NaN the measured ``sd`` stands for it.
     """
-    from scipy.special import stdtrit
-
-    first, second = (
-        np.asarray(sd, dtype=float) ** 2 / n,
-        np.asarray(published_sd, dtype=float) ** 2 / published_n,
-    )
+    first = np.asarray(sd, dtype=float) ** 2 / n
+    second = np.asarray(published_sd, dtype=float) ** 2 / published_n
     unknown = np.isnan(second)
     variance = np.where(unknown, first * (1 + n / published_n), first + second)
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = first**2 / (n - 1) + second**2 / max(published_n - 1, 1)
         df = np.where(unknown, n - 1, variance**2 / spread)
-    error = np.sqrt(variance)
-    half = stdtrit(np.maximum(df, 1.0), (1 + level) / 2) * error + rounding
-    centre = np.asarray(difference, dtype=float)
-    return centre - half, centre + half, error
+    return np.sqrt(variance), df
 
 
-def verdicts(low: ArrayLike, high: ArrayLike, margin: float) -> NDArray[np.str_]:
-    """The decisions for intervals; arrays of one shape, in which NaN cannot tell."""
-    bottom, top = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
-    match = (bottom > -margin) & (top < margin)
-    differs = (bottom > margin) | (top < -margin)
+def interval(
+    difference: ArrayLike, error: ArrayLike, df: ArrayLike, rounding: float, level: float
+) -> tuple[Numbers, Numbers]:
+    """Low and high ends; arrays of one shape. An error of 0 leaves the rounding."""
+    from scipy.special import stdtrit
+
+    centre, error = np.asarray(difference, dtype=float), np.asarray(error, dtype=float)
+    half = stdtrit(np.clip(df, 1.0, 1e9), (1 + level) / 2) * error + rounding
+    return centre - half, centre + half
+
+
+def decisions(
+    difference: ArrayLike, error: ArrayLike, df: ArrayLike, rounding: float, margin: float
+) -> NDArray[np.str_]:
+    """The verdicts on differences; arrays of one shape, in which NaN cannot tell."""
+    low, high = interval(difference, error, df, rounding, MATCH_LEVEL)
+    match = (low > -margin) & (high < margin)
+    low, high = interval(difference, error, df, rounding, DIFFERS_LEVEL)
+    differs = (low > margin) | (high < -margin)
     return np.where(match, "match", np.where(differs, "differs", "cannot tell"))
 
 
@@ -148,32 +154,32 @@ def judge(
     n = len(scores)
     difference = float(scores.mean()) - published.mean
     sd = float(scores.std(ddof=1)) if n > 1 else math.nan
-    reason, error = "", 0.0
+    reason = ""
     if published.exact:
-        low, high = difference - published.rounding, difference + published.rounding
+        error, df = np.zeros(()), np.ones(())
     elif n < 2 or not sd > 0:
         reason = "one fine-tuning seed" if n < 2 else "all runs have the same score"
         reason += ", so that how much they vary is not known"
-        low = high = error = math.nan
+        error = df = np.array(math.nan)
     else:
-        bounds = difference_interval(difference, sd, n, published.sd, published.n, published.rounding)
-        low, high, error = (float(bound) for bound in bounds)
+        error, df = standard_error(sd, n, published.sd, published.n)
+    low, high = interval(difference, error, df, published.rounding, MATCH_LEVEL)
     estimate = Estimate(
         value=difference,
-        low=low,
-        high=high,
-        level=1 - 2 * ALPHA,
+        low=float(low),
+        high=float(high),
+        level=MATCH_LEVEL,
         method=_method(published),
         estimand="measured less published mean over fine-tuning seeds, examples and pretrained weights fixed",
-        standard_error=error,
+        standard_error=float(error),
         mc_error=0.0,
         n_seeds=n_seeds,
         n_runs=n if n_runs is None else n_runs,
         n_examples=n_examples,
         reason=reason,
     )
-    word = cast(Word, str(verdicts(low, high, margin)))
-    return Verdict(word, estimate, margin, reason or _why(word, margin, sd, published))
+    word = cast(Word, str(decisions(difference, error, df, published.rounding, margin)))
+    return Verdict(word, estimate, margin, reason or _why(word, estimate, margin, sd, published))
 
 
 def _method(published: Published) -> str:
@@ -184,13 +190,15 @@ def _method(published: Published) -> str:
     return "Welch's t over fine-tuning seeds"
 
 
-def _why(word: Word, margin: float, sd: float, published: Published) -> str:
+def _why(word: Word, difference: Estimate, margin: float, sd: float, published: Published) -> str:
     if word != "cannot tell":
         return ""
+    if difference.low > margin or difference.high < -margin:
+        return f"the interval lies beyond the margin of {in_points(margin)}, but the 95 % one does not"
     why = f"the interval reaches over the margin of {in_points(margin)}"
     # With endless runs of one's own only the published runs are left to vary; 1.645 is the normal's quantile.
     spread = sd if math.isnan(published.sd) else published.sd
     least = 0.0 if published.exact else 1.645 * spread / math.sqrt(published.n) + published.rounding
     if least >= margin:
         return f"{why}, and the published figure alone is known to {100 * least:.1f} points only"
-    return f"{why}; more fine-tuning seeds would narrow it"
+    return why if published.exact else f"{why}; more fine-tuning seeds would narrow it"

@@ -8,8 +8,8 @@ from decimal import Decimal
 
 from multibench.errors import StatisticsError
 from multibench.reference import (
-    ALPHA,
     DEFAULT_MARGIN,
+    MATCH_LEVEL,
     REFERENCES,
     Published,
     PublishedCell,
@@ -27,15 +27,15 @@ from multibench.results import Results
 
 __all__ = ["reproduce"]
 
-LEVEL = f"{1 - 2 * ALPHA:.0%}".replace("%", " %")
+LEVEL = f"{MATCH_LEVEL:.0%}".replace("%", " %")
 
 
 def reproduce(reference: str, results: Results | None = None, margin: float = DEFAULT_MARGIN) -> Table:
     """The figures of a published table, with a verdict on each if there are ``results``.
 
     ``margin`` is the largest difference that counts as none, a fraction; for a published difference half of it counts
-    if that is smaller. *match*: the interval of the difference lies within the margin; *differs*: it lies wholly
-    beyond; *cannot tell*: anything else, and whatever must not be compared. docs/references.md has the rule
+    if that is smaller. *match*: the 90 % interval of the difference lies within the margin; *differs*: the 95 % one
+    lies wholly beyond; *cannot tell*: anything else, and whatever must not be compared. docs/references.md has the rule
     and its error rates. Raises ``UnknownNameError`` for an unknown reference and ``StatisticsError`` for a margin
     that is no fraction between 0 and 1.
     """
@@ -151,8 +151,8 @@ def _explanation(margin: float) -> list[str]:
     return [
         f"Differences are measured less published, in points, with {LEVEL} intervals over fine-tuning seeds on the "
         "same examples and pretrained weights. match: the interval lies within the margin, so that a true difference "
-        "of the margin or more is called a match in at most 5 % of cases. differs: it lies wholly beyond, so that a "
-        "true difference of the margin or less is called different in at most 5 %.",
+        "of the margin or more is called a match in at most 5 % of cases. differs: the 95 % interval lies wholly "
+        "beyond, so that a true difference of the margin or less is called different in at most 5 %.",
         f"Margin: {in_points(margin)}, for published differences at most half of the difference.",
         "Where a source prints no spread, its runs are taken to vary as the measured ones do.",
     ]
