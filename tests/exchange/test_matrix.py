@@ -35,7 +35,7 @@ def scores(labels: NDArray[np.int64]) -> NDArray[np.float64]:
     rng = np.random.default_rng(1)
     given = rng.normal(size=(len(RUNS), EXAMPLES, CLASSES)).astype(np.float32).astype(np.float64)
     right = rng.random((len(RUNS), EXAMPLES)) < 0.8
-    return given + 4 * right[:, :, None] * (np.arange(CLASSES) == labels[:, None])
+    return np.asarray(given + 4 * right[:, :, None] * (np.arange(CLASSES) == labels[:, None]))
 
 
 @pytest.fixture
