@@ -59,6 +59,9 @@ class _Kind:
     attention: str = "sdpa"
 
 
+# In bytes; what torch gives all memory that it takes.
+_ALIGNED = 64
+
 _BERT_DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 _KINDS = {
     "bert": _Kind("Bert", _BERT_DROPOUT, "classifier_dropout", "classifier_dropout"),
@@ -111,14 +114,13 @@ def load_model(
     prefix = model.base_model_prefix + "."
     wanted = {name.removeprefix(prefix): name for name, _ in model.named_parameters()}
     places = {own: name for own, name in wanted.items() if own_head or name.startswith(prefix)}
-    stored = set()
+    stored: set[str] = set()
+    taken: set[int] = set()
     for own, source in folder.tensors():
         stored.add(own)
         if own in places:
             _check(folder, own, source, model.get_parameter(places[own]))
-            # A copy, so that no two weights share memory, and what was read goes as soon as it is used.
-            value = source.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
-            _put(model, places[own], torch.nn.Parameter(value))
+            _put(model, places[own], torch.nn.Parameter(_own(source, taken)))
         del source  # before the next one is read
     if not places.keys() <= stored:
         raise CheckpointError(_missing(folder, sorted(places.keys() - stored)))
@@ -133,6 +135,27 @@ def load_model(
         _put(model, name, torch.nn.Parameter(torch.empty(model.get_parameter(name).shape)))
     _fill_buffers(model)
     return model.eval()
+
+
+def _own(source: torch.Tensor, taken: set[int]) -> torch.Tensor:
+    """``source`` in float32, in memory that no other weight is in; ``taken`` are the addresses in use.
+
+    Memory that holds it alone, laid out as torch does, is taken over, so that large weights are not there twice. All
+    else is copied: views of one tensor, a tensor under two names, and addresses at which sums may round differently.
+    """
+    import torch
+
+    memory = source.untyped_storage()
+    alone = memory.nbytes() == 4 * source.numel() and memory.data_ptr() not in taken
+    if (
+        source.dtype != torch.float32
+        or not source.is_contiguous()
+        or not alone
+        or memory.data_ptr() % _ALIGNED
+    ):
+        source = source.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    taken.add(source.data_ptr())
+    return source.detach()
 
 
 def _put(model: PreTrainedModel, name: str, value: torch.Tensor) -> None:

@@ -130,6 +130,32 @@ def test_half_precision_weights_become_single(tmp_path: Path, kind: Kind) -> Non
     )
 
 
+def test_weights_that_share_memory_in_a_file_are_apart_in_the_model(tmp_path: Path) -> None:
+    """Else a step on one would be a step on the other."""
+    folder = make_checkpoint(tmp_path / "a")
+    (folder / "model.safetensors").unlink()
+    tensors = {name: torch.from_numpy(value) for name, value in weights_of("bert").items()}
+    layers = [
+        f"encoder.layer.{i}.attention.self.{part}.weight"
+        for i in (0, 1)
+        for part in ("query", "key", "value")
+    ]
+    fused = torch.cat([tensors[name] for name in layers[:3]])
+    tensors.update(zip(layers[:3], fused.split(HIDDEN), strict=True))
+    tensors[layers[3]] = tensors[layers[4]]
+    tensors[layers[5]] = tensors[layers[5]].T.contiguous().T
+    torch.save(tensors, folder / "pytorch_model.bin")
+    model = load_model(open_folder(folder), CLASSES)
+    loaded = {name: model.base_model.get_parameter(name) for name in layers}
+    for name in layers:
+        assert torch.equal(loaded[name], tensors[name]), name
+        assert loaded[name].is_contiguous()
+        assert loaded[name].requires_grad
+    places = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    assert len(places) == len(list(model.parameters()))
+    assert all(p.untyped_storage().nbytes() == 4 * p.numel() for p in model.parameters())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_published_exports_with_other_heads_load(tmp_path: Path, kind: Kind) -> None:
     prefix = "bert." if kind == "bert" else "distilbert."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from multibench.checkpoints.catalogue.architecture import Architecture
@@ -25,21 +25,13 @@ __all__ = [
 ]
 
 
-class _Families(Registry[Family]):
-    """The registry of families, which reads its files when it is first asked something."""
-
-    _unread = True
-
-    def _load_entry_points(self) -> None:
-        if self._unread:
-            self._unread = False
-            for path in built_in_files():
-                family = read_family(path)
-                self.register(family.name, family)
-        super()._load_entry_points()
+def _built_in() -> Iterator[tuple[str, Family]]:
+    for path in built_in_files():
+        family = read_family(path)
+        yield family.name, family
 
 
-FAMILIES: Registry[Family] = _Families("family", group="multibench.families")
+FAMILIES: Registry[Family] = Registry("family", group="multibench.families", built_in=_built_in)
 
 
 def all_checkpoints() -> tuple[Checkpoint, ...]:

@@ -79,7 +79,7 @@ def is_megatron(weights: Mapping[str, torch.Tensor]) -> bool:
 
 
 def from_megatron(
-    weights: Mapping[str, torch.Tensor],
+    weights: dict[str, torch.Tensor],
     version: object,
     stated: Mapping[str, Any],
     where: Path,
@@ -87,7 +87,8 @@ def from_megatron(
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Weights and configuration of ``MegatronBertForPreTraining`` (or with a classifier) from Megatron's names.
 
-    ``weights`` are flat: keys of nested dictionaries joined by dots. ``version`` is ``checkpoint_version``,
+    ``weights`` are flat: keys of nested dictionaries joined by dots. They are taken out, so that a fused tensor
+    that nobody else holds goes once it is split. ``version`` is ``checkpoint_version``,
     0 where a file has none; ``stated`` are the arguments or configuration that it was trained with. ``notes``
     gets what a user should know. Raises ``CheckpointError`` for a version, a computation or shapes that
     ``MegatronBertModel`` does not have.
@@ -95,7 +96,8 @@ def from_megatron(
     _require_computable(stated, where)
     axis = _projection_axis(version, where)
     older = {
-        n.replace("language_model.transformer.", "language_model.encoder.", 1): t for n, t in weights.items()
+        name.replace("language_model.transformer.", "language_model.encoder.", 1): weights.pop(name)
+        for name in list(weights)
     }
     words = older.get("language_model.embedding.word_embeddings.weight")
     if words is None or words.dim() != 2:
@@ -104,9 +106,9 @@ def from_megatron(
     heads = heads_of(hidden, stated.get("num_attention_heads"), where, notes)
     found: dict[str, torch.Tensor] = {}
     layers: set[int] = set()
-    for name, tensor in older.items():
-        if name in _COPIES:
-            continue
+    copies = [name for name in _COPIES if older.pop(name, None) is not None]
+    for name in list(older):
+        tensor = older.pop(name)
         layer = _LAYER.fullmatch(name)
         if layer is None:
             part, _, kind = name.rpartition(".")
@@ -123,7 +125,7 @@ def from_megatron(
                 found[f"{prefix}.attention.self.{projection}.{kind}"] = piece
         else:
             found[f"{prefix}.{_LAYER_PARTS.get(part, part)}.{kind}"] = tensor
-    notes += left_out((n for n in older if n in _COPIES), "they repeat the word embeddings")
+    notes += left_out(copies, "they repeat the word embeddings")
     sizes = {
         key: found[name].shape[0] for key, name in _SIZES.items() if name in found and found[name].dim() == 2
     }
@@ -168,4 +170,4 @@ def _split(tensor: torch.Tensor, heads: int, axis: int, hidden: int, where: Path
     order = [heads, hidden // heads]
     order.insert(axis, 3)
     parts = tensor.reshape(*order, *tensor.shape[1:]).movedim(axis, 0)
-    return [part.reshape(hidden, *tensor.shape[1:]).clone() for part in parts]
+    return [part.reshape(hidden, *tensor.shape[1:]) for part in parts]

@@ -95,8 +95,8 @@ def read_nemo(path: Path, cased: bool | None = None) -> Imported:
         if CONFIG not in members or weights_file is None:
             raise CheckpointError(f"{file} cannot be used: {_lacking(members)}.")
         where = f"{file}: {WEIGHTS}"
-        tree = load_pickle(weights_file, where)
-        weights = without_prefixes(tensors_in(tree, weights_file.seek(0, SEEK_END), where))
+        size = weights_file.seek(0, SEEK_END)
+        weights = without_prefixes(tensors_in(load_pickle(weights_file, where), size, where))
     settings = parse_config(members[CONFIG], f"{file}: {CONFIG}")
     notes: list[str] = []
     found, config = _converted(weights, settings, members, file, notes)
@@ -145,11 +145,12 @@ def _converted(
     file: Path,
     notes: list[str],
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    encoder = {n.removeprefix("bert_model."): t for n, t in weights.items() if n.startswith("bert_model.")}
     if is_megatron(weights):
         # Written by the later MegatronBertModel, which keeps Megatron's first order only if it is told to.
         version = 0 if settings.get("megatron_legacy") else 2
         return from_megatron(weights, version, settings, file, notes)
+    own = [name for name in weights if name.startswith("bert_model.")]
+    encoder = {name.removeprefix("bert_model."): weights.pop(name) for name in own}
     if not encoder:
         raise CheckpointError(
             f"{file} holds no BERT: no weight is named bert_model.* or language_model.* "
@@ -188,7 +189,7 @@ def _heads(
     taken: dict[str, torch.Tensor] = {}
     span = settings.get("token_classifier")
     spans = isinstance(span, dict) and not span.get("log_softmax")
-    others = {name for name in weights if not name.startswith("bert_model.")}
+    others = set(weights)
     for head, names in HEADS.items():
         own = {name.removeprefix(f"{head}."): t for name, t in weights.items() if name.startswith(f"{head}.")}
         theirs = {names[name]: tensor for name, tensor in own.items() if name in names}

@@ -73,16 +73,15 @@ def read_pytorch(path: Path, cased: bool | None = None) -> Imported:
     if file is None:
         raise CheckpointError(f"{path} is no PyTorch file, and holds none.")
     tree, size = _load(file)
-    model = tree.get("model", tree) if isinstance(tree, dict) else tree
-    weights = without_prefixes(tensors_in(model, size, str(file)))
+    version, said = _training(tree)
+    weights = without_prefixes(
+        tensors_in(tree.get("model", tree) if isinstance(tree, dict) else tree, size, str(file))
+    )
+    del tree  # which would hold every tensor, and an optimizer's, until the end
     folders = (path, file.parent) if path.is_dir() else (file.parent,)
     stated = config_beside(*folders)
     notes: list[str] = []
     if is_megatron(weights):
-        arguments = tree.get("args")
-        given = vars(arguments) if isinstance(arguments, argparse.Namespace) else {}
-        said = {key: value for key, value in given.items() if isinstance(value, (str, int, float))}
-        version = tree.get("checkpoint_version", 0)
         found, config = from_megatron(weights, version, {**said, **stated}, file, notes)
         cased = _TOKENIZER_CASES.get(str(said.get("tokenizer_type"))) if cased is None else cased
     else:
@@ -96,6 +95,16 @@ def read_pytorch(path: Path, cased: bool | None = None) -> Imported:
         vocabulary_beside(*folders, cased=cased),
         tuple(notes),
     )
+
+
+def _training(tree: Any) -> tuple[object, dict[str, str | int | float]]:
+    """What Megatron-LM keeps beside the weights: the version of the checkpoint, and arguments of the training."""
+    if not isinstance(tree, dict):
+        return 0, {}
+    arguments = tree.get("args")
+    given = vars(arguments) if isinstance(arguments, argparse.Namespace) else {}
+    said = {key: value for key, value in given.items() if isinstance(value, (str, int, float))}
+    return tree.get("checkpoint_version", 0), said
 
 
 def _name(name: str) -> str | None:
