@@ -17,6 +17,7 @@ from multibench.reports.scores import chosen_title, describe_setting
 from multibench.reports.sides import Sides, joined_sides
 from multibench.reports.tables import Table
 from multibench.results import Chosen, PredictionTensor, Results, select_settings
+from multibench.results.filters import RunFilter
 from multibench.stats import (
     Difficulty,
     Estimate,
@@ -25,6 +26,7 @@ from multibench.stats import (
     example_differences,
     seed_agreement,
 )
+from multibench.stats.differences import Flips
 
 __all__ = ["Show", "agreement_table", "differences_table", "difficulty_table", "instances"]
 
@@ -189,8 +191,8 @@ def difficulty_table(
 
 def differences_table(
     results: Results,
-    base: str,
-    experiment: str,
+    base: str | RunFilter,
+    experiment: str | RunFilter,
     task: str | None = None,
     metric: str | None = None,
     paired: bool | None = None,
@@ -314,7 +316,9 @@ def _difference_rows(sides: Sides, found: ExampleDifferences, top: int) -> Itera
             "p (adjusted)": float(found.adjusted[place]) if found.testable[place] else None,
             "differs": bool(found.differs[place]),
             "pairing": "paired" if found.paired else "unpaired",
-            found.units: f"{found.n_units[0]} / {found.n_units[1]}",
+            found.units: Quantity(
+                min(found.n_units), f"{found.n_units[0]} / {found.n_units[1]}", found.units
+            ),
             "selection": sides.selection,
         }
 
@@ -346,6 +350,8 @@ def _difference_notes(sides: Sides, found: ExampleDifferences) -> list[str]:
             ".",
         ]
     notes: list[str] = [say(*parts)]
+    if found.flips is not None:
+        notes.append(_flips_note(where, found.flips, found))
     if not found.can_name:
         limit = f"{found.smallest_p:.2g}"
         why = (
@@ -367,3 +373,22 @@ def _difference_notes(sides: Sides, found: ExampleDifferences) -> list[str]:
     if not sides.as_released:
         notes.append(f"{where}NOT the released data (accepted by the suite).")
     return notes
+
+
+def _flips_note(where: Name, flips: Flips, found: ExampleDifferences) -> str:
+    runs = "runs of one seed" if found.paired else "runs"
+    parts: list[str | Quantity] = [
+        where,
+        "from base to experiment ",
+        points(flips.gained, 1, "examples gained"),
+    ]
+    parts += [
+        " % of examples turn right and ",
+        points(flips.lost, 1, "examples lost"),
+        f" % wrong between two {runs}",
+    ]
+    for side, share_ in (("base", flips.base), ("experiment", flips.experiment)):
+        if not math.isnan(share_):
+            change = points(share_, 1, f"examples that change within {side}")
+            parts += ["; ", change, f" % change between two {found.units} of {side}"]
+    return say(*parts, ".")

@@ -18,12 +18,32 @@ from multibench.stats.layout import Group, RunInfo, pair, sides
 from multibench.stats.multiplicity import Method, adjust
 from multibench.stats.streams import Rng, Streams
 
-__all__ = ["ExampleDifferences", "example_differences"]
+__all__ = ["ExampleDifferences", "Flips", "example_differences"]
 
 ARRANGEMENTS = 6
+RATES: tuple[Method, ...] = ("benjamini-hochberg", "benjamini-yekutieli")
 CELLS = 2**22
 # Sums that differ by less are equal: credits are means of small counts, or scores.
 TIE = 1e-9
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Shares of examples that change between two runs, where answers are right or wrong; NaN for a lone seed.
+
+    ``gained``: wrong in a run of base, right in one of the experiment (of the same seed, where paired); ``lost``: the
+    other way round. ``base`` and ``experiment``: changes either way between two seeds of that side, the noise to hold
+    the first two against.
+    """
+
+    gained: float
+    lost: float
+    base: float
+    experiment: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return {key: plain(value) for key, value in vars(self).items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +56,7 @@ class ExampleDifferences:
     ``alpha``. ``smallest_p`` is the smallest possible p-value and ``needed`` how many testable examples must have
     it before any can be named. ``few`` counts p-values up to ``alpha``, ``by_chance`` how many exchanged seeds give on
     average, and ``p_any`` is the p-value of that count: whether there is any difference at all, under any
-    dependence between examples; NaN if none is testable.
+    dependence between examples; NaN if none is testable. ``flips`` is None where nothing is right or wrong.
     """
 
     base: Array
@@ -56,6 +76,7 @@ class ExampleDifferences:
     few: int
     by_chance: float
     p_any: float
+    flips: Flips | None
     unit: str
     warnings: tuple[str, ...]
 
@@ -128,6 +149,10 @@ def example_differences(
     Raises ``StatisticsError`` for inputs that do not fit, and where neither side has two seeds or runs.
 
     """
+    if method not in RATES:
+        raise StatisticsError(
+            f"`method` is {method!r}; the false discovery rate is controlled by {' or '.join(RATES)}."
+        )
     found = instances_of(run_info, preds, labels, metric)
     warnings: list[str] = []
     base, experiment = sides(found.table)
@@ -169,6 +194,7 @@ def example_differences(
         int(tested.counts[0]),
         float(tested.counts.mean()),
         float((tested.counts >= tested.counts[0]).mean()) if testable.any() else math.nan,
+        _flips(first, second, paired) if found.right_or_wrong else None,
         found.unit,
         tuple(warnings),
     )
@@ -204,6 +230,23 @@ def _units(
             f"{surplus} runs were left out, so that seeds that are exchanged have the same number of runs each."
         )
     return means[0], means[1]
+
+
+def _flips(first: Array, second: Array, paired: bool) -> Flips:
+    """From the chances ``(n_units, n_examples)`` that a run of each unit is right."""
+    if not paired:
+        # Every run of base with every run of the experiment: means over units may be multiplied.
+        base, experiment = first.mean(axis=0), second.mean(axis=0)
+    else:
+        base, experiment = first, second
+
+    def within(units: Array) -> float:
+        n, total = len(units), units.sum(axis=0)
+        pairs = total * (n - total) - (units * (1 - units)).sum(axis=0)
+        return float(2 * pairs.mean() / (n * (n - 1))) if n > 1 else math.nan
+
+    gained, lost = ((1 - base) * experiment).mean(), (base * (1 - experiment)).mean()
+    return Flips(float(gained), float(lost), within(first), within(second))
 
 
 def _arrangements(n_base: int, n_experiment: int, paired: bool, most: int, rng: Rng) -> tuple[Array, bool]:

@@ -39,6 +39,11 @@ class Instances:
     table: RunTable
     unit: str
 
+    @property
+    def right_or_wrong(self) -> bool:
+        """Whether the credit is 1 for right and 0 for wrong, and nothing between."""
+        return self.correct is not None and bool((self.credit == self.correct).all())
+
     def group(self) -> Group:
         """All runs as one group."""
         return self.table.group("group", range(len(self.credit)))

@@ -91,6 +91,9 @@ def test_examples_that_differ_are_named(results: Results) -> None:
     assert {row["better"] for row in table.rows[:12]} == {"base"}
     assert f"{int(direct.differs.sum())} of 40 examples differ beyond seed noise" in " ".join(table.notes)
     assert table.extra["differences"][0]["adjusted"][12] is None
+    assert direct.flips is not None
+    lost = f"{100 * direct.flips.lost:.1f} % wrong between two runs"
+    assert any(lost in note for note in table.notes)
 
 
 def test_what_the_seeds_cannot_settle_is_said(results: Results) -> None:

@@ -184,3 +184,22 @@ def test_nothing_depends_on_the_order_of_runs() -> None:
     one = example_differences(info, right, np.ones(30, dtype=int), n_arrangements=50, rng=1)
     other = example_differences(shuffled, right[order], np.ones(30, dtype=int), n_arrangements=50, rng=1)
     assert one.to_dict() == other.to_dict()
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_flips_are_counted_between_pairs_of_runs(paired: bool) -> None:
+    right = np.random.default_rng(8).random((10, 40)) < 0.6
+    info = table(5, 5)
+    flips = example_differences(info, right.astype(int), np.ones(40, dtype=int), paired_seeds=paired).flips
+    assert flips is not None
+    first, second = right[:5], right[5:]
+    pairs = [(i, i) for i in range(5)] if paired else list(itertools.product(range(5), repeat=2))
+    assert flips.gained == pytest.approx(np.mean([(~first[i] & second[k]).mean() for i, k in pairs]))
+    assert flips.lost == pytest.approx(np.mean([(first[i] & ~second[k]).mean() for i, k in pairs]))
+    within = [(first[i] != first[k]).mean() for i, k in itertools.combinations(range(5), 2)]
+    assert flips.base == pytest.approx(np.mean(within))
+
+
+def test_only_methods_for_false_discoveries_are_taken() -> None:
+    with pytest.raises(StatisticsError, match="`method` is 'holm'"):
+        example_differences(table(5, 5), np.ones((10, 4), dtype=int), np.ones(4, dtype=int), method="holm")
