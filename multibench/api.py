@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from multibench import network
 from multibench.checkpoints import find
 from multibench.errors import ResultsError, UnavailableError
-from multibench.planning import Plan, make_plan
+from multibench.planning import Plan, Replicas, make_plan
 from multibench.results import Results, RunStore
 from multibench.results.frame import find_stores
 from multibench.results.store import writing
@@ -60,32 +61,23 @@ __all__ = [
 ]
 
 
+# Verbs that live with what they need, which is imported when they are used.
+_LIVE_IN = {
+    **dict.fromkeys(
+        ("compare", "dynamics", "instances", "power", "reproduce", "scores", "variance"), "multibench.reports"
+    ),
+    "report": "multibench.reports.page",
+    "score": "multibench.scoring",
+    **dict.fromkeys(("import_google_predictions", "import_predictions"), "multibench.exchange"),
+    "convert": "multibench.checkpoints.convert",
+    "verify_checkpoints": "multibench.checkpoints.verify",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """Verbs that live with what they need, which is imported when they are used."""
-    if name in {"compare", "dynamics", "instances", "power", "reproduce", "scores", "variance"}:
-        from multibench import reports
-
-        return getattr(reports, name)
-    if name == "report":
-        from multibench.reports.page import report
-
-        return report
-    if name == "score":
-        from multibench.scoring import score
-
-        return score
-    if name in {"import_google_predictions", "import_predictions"}:
-        from multibench import exchange
-
-        return getattr(exchange, name)
-    if name == "convert":
-        from multibench.checkpoints.convert import convert
-
-        return convert
-    if name == "verify_checkpoints":
-        from multibench.checkpoints.verify import verify_checkpoints
-
-        return verify_checkpoints
+    """Import on first use."""
+    if name in _LIVE_IN:
+        return getattr(import_module(_LIVE_IN[name]), name)
     raise AttributeError(f"module 'multibench.api' has no attribute {name!r}")
 
 
@@ -171,10 +163,12 @@ def run(
     retry_failed: bool = False,
     quiet: bool = False,
     workers: int = 1,
+    replicas: Replicas = "auto",
 ) -> SuiteOutcome:
     """Make the missing runs of the suite file and store them below ``results``.
 
-    With ``workers`` that many processes share them, each with its share of the cores.
+    With ``workers`` that many processes share them, each with its share of the cores. Up to ``replicas`` runs of
+    one checkpoint and task are trained together as one computation; ``auto`` chooses by the size of a step.
 
     Raises the errors of ``multibench.errors`` for inputs that cannot be used; whatever was finished
     before stays stored.
@@ -215,10 +209,10 @@ def run(
     if workers > 1 and threads is None:
         threads = max(1, (os.cpu_count() or 1) // workers)
     arguments = run_arguments(
-        suite, results, data, checkpoints, overrides, device, threads, offline, retry_failed
+        suite, results, data, checkpoints, overrides, device, threads, offline, retry_failed, replicas
     )
     with extra_workers(min(workers, len(todo)) - 1, arguments, threads):
-        return run_plan(made, store, sources, progress, device, threads, retry_failed)
+        return run_plan(made, store, sources, progress, device, threads, retry_failed, replicas)
 
 
 def demo(results: Path = Path("results"), *, workers: int = 2, quiet: bool = False) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from multibench.errors import MultibenchError, NameTakenError, UnknownNameError
@@ -23,18 +23,23 @@ def near_matches(name: str, known: list[str], limit: int = 3) -> list[str]:
 class Registry(Generic[T]):
     """Names to objects of one kind.
 
-    ``kind`` is the singular noun that messages use ("task"). ``group``, if given, is the
-    entry-point group through which other packages add theirs; such an entry point names either an
-    object or a function without arguments that returns one. Entry points are read on first use,
-    so that importing a registry costs nothing.
+    ``kind`` is the singular noun that messages use ("task"). ``built_in`` reads the entries that come with
+    multibench, as names and objects. ``group`` is the entry-point group through which other packages add
+    theirs; such an entry point names either an object or a function without arguments that returns one.
+    Both are read on first use, so that importing a registry costs nothing.
     """
 
-    def __init__(self, kind: str, group: str | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        group: str | None = None,
+        built_in: Callable[[], Iterable[tuple[str, T]]] | None = None,
+    ) -> None:
         self.kind = kind
         self._group = group
+        self._built_in = built_in
         self._entries: dict[str, T] = {}
         self._origins: dict[str, str] = {}
-        self._pending = group is not None
 
     def register(self, name: str, entry: T, origin: str = "multibench") -> T:
         """Add ``entry`` under ``name``; ``origin`` says who did, for messages.
@@ -52,7 +57,7 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> T:
         """The entry called ``name``. Raises ``UnknownNameError`` with near matches."""
-        self._load_entry_points()
+        self._load()
         try:
             return self._entries[name]
         except KeyError:
@@ -65,14 +70,14 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """All names, sorted."""
-        self._load_entry_points()
+        self._load()
         return sorted(self._entries)
 
     def __iter__(self) -> Iterator[T]:
         return iter([self._entries[name] for name in self.names()])
 
     def __contains__(self, name: object) -> bool:
-        self._load_entry_points()
+        self._load()
         return name in self._entries
 
     def __len__(self) -> int:
@@ -85,13 +90,20 @@ class Registry(Generic[T]):
         shown = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
         return f"There is no {self.kind} '{name}'.{hint} Known: {shown or 'none'}."
 
-    def _load_entry_points(self) -> None:
-        if not self._pending:
-            return
-        self._pending = False
+    def _load(self) -> None:
+        """Read what is read on first use; each of the two once, whatever becomes of it."""
+        built_in, self._built_in = self._built_in, None
+        if built_in is not None:
+            for name, entry in built_in():
+                self.register(name, entry)
+        group, self._group = self._group, None
+        if group is not None:
+            self._load_entry_points(group)
+
+    def _load_entry_points(self, group: str) -> None:
         from importlib.metadata import entry_points  # slow to import, so only where it is used
 
-        for point in entry_points(group=self._group or ""):
+        for point in entry_points(group=group):
             package = point.dist.name if point.dist else point.value
             try:
                 loaded = point.load()

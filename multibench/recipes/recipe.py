@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -225,18 +225,10 @@ def read_recipe(path: str | Path) -> Recipe:
         raise SuiteError(f"The recipe file {path} cannot be used: {where}: {first['msg']}.") from error
 
 
-class _Recipes(Registry[Recipe]):
-    """The registry of recipes, which reads its files when it is first asked something."""
-
-    _unread = True
-
-    def _load_entry_points(self) -> None:
-        if self._unread:
-            self._unread = False
-            for path in sorted(Path(__file__).parent.glob("*.toml")):
-                recipe = read_recipe(path)
-                self.register(recipe.name, recipe)
-        super()._load_entry_points()
+def _built_in() -> Iterator[tuple[str, Recipe]]:
+    for path in sorted(Path(__file__).parent.glob("*.toml")):
+        recipe = read_recipe(path)
+        yield recipe.name, recipe
 
 
-RECIPES: Registry[Recipe] = _Recipes("recipe", group="multibench.recipes")
+RECIPES: Registry[Recipe] = Registry("recipe", group="multibench.recipes", built_in=_built_in)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -196,15 +197,13 @@ def _read(path: Path) -> Task:
         raise DataError(f"The task file {path} cannot be used: {where}: {first['msg']}.") from error
 
 
-def _built_in() -> Registry[Task]:
-    registry: Registry[Task] = Registry("task", group="multibench.tasks")
+def _built_in() -> Iterator[tuple[str, Task]]:
     for path in sorted((Path(__file__).parent / "facts").glob("*.toml")):
         task = _read(path)
-        registry.register(task.name, task)
-    return registry
+        yield task.name, task
 
 
-TASKS: Registry[Task] = _built_in()
+TASKS: Registry[Task] = Registry("task", group="multibench.tasks", built_in=_built_in)
 
 
 @cache

@@ -1,6 +1,5 @@
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,6 +14,7 @@ from multibench.recipes import (
     read_recipe,
     recipe,
 )
+from multibench.registry import Registry
 from tests.support.command import multibench
 
 NAMES = {
@@ -370,7 +370,7 @@ def test_overrides_of_tasks_that_are_not_listed_are_refused(tmp_path: Path) -> N
 
 
 def test_a_circle_of_bases_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    registry: Any = recipe._Recipes("recipe")
+    registry = Registry("recipe", built_in=recipe._built_in)
     based = 'base = { recipe = "mine", reason = "R" }\n[hyperparameters]'
     registry.register("mine", read_recipe(write(tmp_path, FILE.replace("[hyperparameters]", based))))
     monkeypatch.setattr(recipe, "RECIPES", registry)

@@ -11,6 +11,7 @@ from multibench.checkpoints.catalogue import lookup as catalog
 from multibench.checkpoints.catalogue.checkpoint import SOURCE_KINDS, STATUSES
 from multibench.checkpoints.catalogue.families import FACTS
 from multibench.errors import CheckpointError, MultibenchError, NameTakenError, SuiteError, UnknownNameError
+from multibench.registry import Registry
 
 # Further families may join; these eight are of the reference.
 SIZES = {
@@ -186,7 +187,7 @@ def test_an_unknown_name_gets_near_matches_and_families_not_236_ids() -> None:
 
 def test_one_name_for_two_checkpoints_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     family = read_family(family_file(tmp_path, name="rivals", id="google-bert/bert-base-uncased"))
-    registry = catalog._Families("family")
+    registry = Registry("family", built_in=catalog._built_in)
     registry.register(family.name, family)
     monkeypatch.setattr(catalog, "FAMILIES", registry)
     with pytest.raises(NameTakenError, match=r"\(google_bert\).*\(rivals\)"):
