@@ -8,11 +8,12 @@ from multibench.plots.curves import best_of_n, more_seeds, size
 from multibench.plots.dots import seed_dots
 from multibench.plots.heat import grid_heat
 from multibench.plots.house import png_bytes, save, svg_bytes
-from multibench.plots.intervals import differences, score_intervals
+from multibench.plots.intervals import agreement, differences, score_intervals
 from multibench.plots.shares import variance_shares
 from multibench.plots.steps import learning_curves
 
 __all__ = [
+    "agreement",
     "best_of_n",
     "differences",
     "grid_heat",

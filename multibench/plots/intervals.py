@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multibench.errors import ResultsError
 from multibench.plots.house import (
     INK,
     MARKERS,
     MUTED,
     PALETTE,
     axes_of,
+    by_texts,
     drawn,
     errors_of,
     estimate_in,
@@ -18,6 +20,7 @@ from multibench.plots.house import (
 )
 from multibench.reports.cells import Cell, Quantity
 from multibench.reports.findings import Findings, findings_of
+from multibench.stats import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
     from multibench.results import Results
 
-__all__ = ["differences", "score_intervals"]
+__all__ = ["agreement", "differences", "score_intervals"]
 
 ROW = 0.24
 """Inches of height that a row takes."""
@@ -102,6 +105,39 @@ def differences(results: Results | Findings, evaluation: str) -> Figure:
     level = estimate_in(rows[0], "difference").level
     axes.set_xlabel(f"difference in {label(rows[0]['metric'])} [points], {level:.0%} intervals")
     axes.set_title(label(evaluation))
+    return figure
+
+
+@drawn
+def agreement(results: Results | Findings, evaluation: str) -> Figure:
+    """Share of examples on ``evaluation`` that two runs answer alike, in percent, by what the two runs share.
+
+    Raises ``ResultsError`` if no two runs answer by classes on it.
+    """
+    found = rows_of(findings_of(results).agreement, evaluation, "agreement")
+    rows = [row for row in found if isinstance(row.get("agreement"), Estimate)]
+    if not rows:
+        raise ResultsError(f"Runs on '{evaluation}' give no classes to agree on.")
+    titles = list(by_texts(rows, "checkpoints", "setting"))
+    figure, axes = axes_of(1.1 + 1.3 * ROW * len(titles))
+    for k, (kind, members) in enumerate(by_texts(rows, "pairs of runs with").items()):
+        estimates = [estimate_in(row, "agreement") for row in members]
+        places = [titles.index(next(iter(by_texts([row], "checkpoints", "setting")))) for row in members]
+        axes.errorbar(
+            [100 * e.value for e in estimates],
+            [place + 0.2 * (k - 1) for place in places],
+            xerr=errors_of(estimates),
+            fmt=MARKERS[k % len(MARKERS)],
+            color=PALETTE[k % len(PALETTE)],
+            markersize=4.5,
+            capsize=2,
+            linewidth=1.2,
+            label=label(kind, 60),
+        )
+    _finish(axes, [label(title) for title in titles])
+    axes.set_xlabel(f"examples answered alike [%], {estimates[0].level:.0%} intervals")
+    axes.set_title(label(evaluation))
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

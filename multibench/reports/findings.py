@@ -9,7 +9,8 @@ from functools import cached_property
 from multibench.errors import ResultsError, StatisticsError
 from multibench.reports.comparison import comparison_table
 from multibench.reports.dynamics import dynamics
-from multibench.reports.groups import CheckpointGroup, checkpoint_groups, comparison_pairs
+from multibench.reports.groups import CheckpointGroup, checkpoint_groups, comparison_pairs, reference_group
+from multibench.reports.instances import agreement_table, differences_table, difficulty_table
 from multibench.reports.power import more_seeds
 from multibench.reports.runs import run_table, sensitivity_table, spread_table, trouble_table
 from multibench.reports.scores import scores
@@ -22,6 +23,11 @@ from multibench.results import Chosen, Results, select_settings
 from multibench.results.memory import remembering
 
 __all__ = ["Findings", "Options", "findings_of"]
+
+TOP = 10
+"""Single examples that a table shows."""
+FEW = 3
+"""Pairs of groups that are compared example by example."""
 
 
 @dataclass(frozen=True)
@@ -91,21 +97,28 @@ class Findings:
             return None
 
     @cached_property
+    def rule(self) -> str | None:
+        """The selection rule of sides, which have one setting: the best by mean dev score where all were kept."""
+        several = len({(c.group, c.task) for c in self.chosen}) < len(self.chosen)
+        return "best_mean_dev" if several else self.options.rule
+
+    @cached_property
+    def reference(self) -> CheckpointGroup:
+        """The group that the others are compared with."""
+        return reference_group(self.groups, self.results, self.options.base)
+
+    @cached_property
     def pairs(self) -> list[tuple[CheckpointGroup, CheckpointGroup]]:
         """The comparisons of the report, as (base, experiment)."""
-        return comparison_pairs(self.groups, self.results, self.options.base)
+        return comparison_pairs(self.groups, self.reference)
 
     def sides(self) -> Iterator[Sides]:
         """Both sides of every comparison on every evaluation; steps of one family are paired on common seeds."""
-        o = self.options
-        several = len({(c.group, c.task) for c in self.chosen}) < len(self.chosen)
-        # Sides need one setting; where the suite's rule keeps all of a grid, the best by mean dev score is compared.
-        rule = "best_mean_dev" if several else o.rule
         for base, experiment in self.pairs:
             paired = base.shares_seeds(experiment)
-            filters = (base.filter, experiment.filter)
+            filters, metric = (base.filter, experiment.filter), self.options.metric
             try:
-                yield from joined_sides(self.results, *filters, metric=o.metric, paired=paired, rule=rule)
+                yield from joined_sides(self.results, *filters, metric=metric, paired=paired, rule=self.rule)
             except (ResultsError, StatisticsError) as error:
                 self.silent[f"{base.title} and {experiment.title}"] = str(error)
 
@@ -139,6 +152,47 @@ class Findings:
         except ResultsError as error:
             self.silent["dynamics"] = str(error)
             return None
+
+    @cached_property
+    def agreement(self) -> Table | None:
+        """How alike runs answer."""
+        o = self.options
+        try:
+            return agreement_table(self.results, metric=o.metric, rule=o.rule, confidence=o.confidence)
+        except ResultsError as error:
+            self.silent["agreement"] = str(error)
+            return None
+
+    @cached_property
+    def hardest(self) -> Table | None:
+        """The hardest examples of the reference group."""
+        own = self.results.where(self.reference.filter)
+        try:
+            return difficulty_table(own, metric=self.options.metric, rule=self.rule, top=TOP)
+        except ResultsError:
+            return None
+
+    @cached_property
+    def example_differences(self) -> list[tuple[CheckpointGroup, CheckpointGroup, Table]]:
+        """The examples that groups differ on, for the last of the earlier steps and the first other families."""
+        pairs = [pair for pair in self.pairs if min(group.n_seeds for group in pair) > 1]
+        earlier = [pair for pair in pairs if pair[1] is self.reference]
+        found = []
+        for base, experiment in [*earlier[-1:], *(pair for pair in pairs if pair not in earlier)][:FEW]:
+            try:
+                table = differences_table(
+                    self.results,
+                    base.filter,
+                    experiment.filter,
+                    metric=self.options.metric,
+                    paired=base.shares_seeds(experiment),
+                    rule=self.rule,
+                    top=TOP,
+                )
+            except (ResultsError, StatisticsError):
+                continue  # the section on comparisons says why these two cannot be compared
+            found.append((base, experiment, table))
+        return found
 
     @cached_property
     def grids(self) -> Table | None:

@@ -11,7 +11,7 @@ from multibench.reports.scores import chosen_title
 from multibench.results import Chosen, Results
 from multibench.results.filters import RunFilter, parse_filter
 
-__all__ = ["CheckpointGroup", "checkpoint_groups", "comparison_pairs"]
+__all__ = ["CheckpointGroup", "checkpoint_groups", "comparison_pairs", "reference_group"]
 
 MOST_STEPS = 4
 
@@ -63,29 +63,14 @@ def _value(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def comparison_pairs(
+def reference_group(
     groups: Sequence[CheckpointGroup], results: Results, base: str | None = None
-) -> list[tuple[CheckpointGroup, CheckpointGroup]]:
-    """Which groups a report compares, as (base, experiment): all others with one of them.
+) -> CheckpointGroup:
+    """The group that a report compares the others with.
 
-    That one is the group whose runs the filter ``base`` accepts, or the one with most pretraining seeds (of equals the
-    latest step, the largest, the first by name). Earlier steps of its own family and size are compared the other way
-    round, so that a gain is what further pretraining brought; of more than four, the first, the last within half of
-    the reference and the one before it stand for all. Raises ``ResultsError`` if ``base`` is not one group.
+    It is the group whose runs the filter ``base`` accepts, or the one with most pretraining seeds (of equals the
+    latest step, the largest, the first by name). Raises ``ResultsError`` if ``base`` is not one group.
     """
-    if len(groups) < 2:
-        return []
-    reference = _reference(groups, results, base)
-    earlier = [g for g in groups if _earlier(g, reference)]
-    if len(earlier) > MOST_STEPS:
-        steps = [g.step or 0 for g in earlier]
-        half = max((s for s in steps if 2 * s <= (reference.step or 0)), default=steps[0])
-        earlier = [g for g in earlier if g.step in {steps[0], half, steps[-1]}]
-    others = [g for g in groups if g is not reference and not _earlier(g, reference)]
-    return [*((g, reference) for g in earlier), *((reference, g) for g in others)]
-
-
-def _reference(groups: Sequence[CheckpointGroup], results: Results, base: str | None) -> CheckpointGroup:
     if base is None:
         return max(groups, key=lambda g: (g.n_seeds, g.step or 0, g.parameters or 0, -groups.index(g)))
     asked = results.where(parse_filter(base, results.fields()))
@@ -97,6 +82,24 @@ def _reference(groups: Sequence[CheckpointGroup], results: Results, base: str | 
             "filter."
         )
     return matching[0]
+
+
+def comparison_pairs(
+    groups: Sequence[CheckpointGroup], reference: CheckpointGroup
+) -> list[tuple[CheckpointGroup, CheckpointGroup]]:
+    """Which groups a report compares, as (base, experiment): all others with ``reference``.
+
+    Earlier steps of its own family and size are compared the other way round, so that a gain is what further
+    pretraining brought; of more than four, the first, the last within half of the reference and the one before it
+    stand for all.
+    """
+    earlier = [g for g in groups if _earlier(g, reference)]
+    if len(earlier) > MOST_STEPS:
+        steps = [g.step or 0 for g in earlier]
+        half = max((s for s in steps if 2 * s <= (reference.step or 0)), default=steps[0])
+        earlier = [g for g in earlier if g.step in {steps[0], half, steps[-1]}]
+    others = [g for g in groups if g is not reference and not _earlier(g, reference)]
+    return [*((g, reference) for g in earlier), *((reference, g) for g in others)]
 
 
 def _earlier(group: CheckpointGroup, reference: CheckpointGroup) -> bool:

@@ -17,6 +17,7 @@ SECTIONS = (
     measured.dynamics,
     measured.size,
     compared.selection,
+    measured.agreement,
     measured.trouble,
     compared.more_seeds,
     origin.provenance,

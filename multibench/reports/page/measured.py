@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from multibench import plots
 from multibench.reports.cells import Quantity, say
 from multibench.reports.findings import Findings
 from multibench.reports.page.document import Section
 from multibench.reports.page.figures import figures_of
 
-__all__ = ["dynamics", "noise", "scores", "seeds", "size", "trouble"]
+__all__ = ["agreement", "dynamics", "noise", "scores", "seeds", "size", "trouble"]
 
 
 def scores(findings: Findings) -> Section:
@@ -81,6 +83,28 @@ def size(findings: Findings) -> Section | None:
     said = say("Mean scores by number of parameters; of families with several steps the last.")
     figures = figures_of(findings, plots.size, "size", table, "Scores against number of parameters")
     return Section("size", "Size", (said,), {"size": table}, figures)
+
+
+def agreement(findings: Findings) -> Section | None:
+    """How alike runs answer, hard examples, and examples that groups differ on; nothing where nothing can be paired."""
+    if findings.agreement is None:
+        return None
+    tables = {"agreement": findings.agreement}
+    if findings.hardest is not None:
+        title = f"Hardest examples of {findings.reference.title}"
+        tables["hardest"] = replace(findings.hardest, title=title)
+    for k, (base, experiment, table) in enumerate(findings.example_differences, start=1):
+        title = f"Examples on which {base.title} and {experiment.title} differ"
+        tables[f"examples_{k}"] = replace(table, title=title)
+    said = say(
+        "Equal scores do not mean equal answers. Agreement is the share of examples that two runs answer alike; kappa "
+        "corrects it for chance; a flip is an example that one run has right and the other wrong. Tables of single "
+        "examples name them by their ids in the official files."
+    )
+    figures = figures_of(
+        findings, plots.agreement, "agreement", findings.agreement, "Agreement of pairs of runs"
+    )
+    return Section("agreement", "Agreement and flips", (said,), tables, figures)
 
 
 def trouble(findings: Findings) -> Section:

@@ -12,6 +12,7 @@ from multibench.stats import Estimate
 
 __all__ = ["summary"]
 
+OTHER_SEED = "other pretraining seed"
 MOST = 6
 """Sentences on single differences; the tables have the rest."""
 
@@ -22,6 +23,7 @@ def summary(findings: Findings) -> Section:
         *_scores(findings),
         *_differences(findings),
         *_noise(findings),
+        *_agreement(findings),
         *_settled(findings),
         *_trouble(findings),
     ]
@@ -53,16 +55,8 @@ def _runs(findings: Findings) -> Sentence:
     )
 
 
-def _reference(findings: Findings) -> str:
-    """The group that others are compared with, or the one with most seeds."""
-    if findings.pairs:
-        named = Counter(group.title for pair in findings.pairs for group in pair)
-        return named.most_common(1)[0][0]
-    return max(findings.groups, key=lambda group: group.n_seeds).title
-
-
 def _scores(findings: Findings) -> Iterator[Sentence]:
-    title = _reference(findings)
+    title = findings.reference.title
     for row in findings.scores.rows:
         score = next((cell for cell in row.values() if isinstance(cell, Estimate)), None)
         if row["checkpoints"] != title or score is None:
@@ -153,7 +147,7 @@ def _family_of(findings: Findings, row: dict[str, Cell]) -> int:
 
 
 def _noise(findings: Findings) -> Iterator[Sentence]:
-    title = _reference(findings)
+    title = findings.reference.title
     if findings.variance is None:
         return
     for row in findings.variance.rows:
@@ -169,6 +163,25 @@ def _noise(findings: Findings) -> Iterator[Sentence]:
                 " comes from which pretraining seeds were drawn (their standard deviation is ",
                 Quantity(sd.value, f"{sd.text} points", sd.unit),
                 ").",
+            )
+
+
+def _agreement(findings: Findings) -> Iterator[Sentence]:
+    rows = [] if findings.agreement is None else findings.agreement.rows
+    for row in rows:
+        flips, agreement = row.get("flips"), row.get("agreement")
+        if (row["checkpoints"], row["pairs of runs with"]) != (findings.reference.title, OTHER_SEED):
+            continue
+        if isinstance(flips, Estimate) and isinstance(agreement, Estimate):
+            yield say(
+                Name(
+                    f"{row['evaluation']}: two runs of {findings.reference.title} from different pretraining seeds"
+                ),
+                " give the same answer to ",
+                mention(agreement, unit=" %"),
+                " of the examples; one of them is right and the other wrong on ",
+                mention(flips, unit=" %"),
+                ".",
             )
 
 

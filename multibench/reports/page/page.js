@@ -29,11 +29,12 @@
 
   // Tables: sorted by a click on a heading, filtered by words, long ones page by page.
   const texts = new Intl.Collator(undefined, { numeric: true });
+  const wordsOf = (cell) => cell.textContent.replace(/(\d),(?=\d{3})/g, "$1"); // step 20,000 before step 1,000,000
   const compare = (a, b, column) => {
     const [x, y] = [a.cells[column], b.cells[column]];
     if (x.dataset.v !== undefined && y.dataset.v !== undefined) return x.dataset.v - y.dataset.v;
     if ((x.dataset.v === undefined) !== (y.dataset.v === undefined)) return x.dataset.v === undefined ? 1 : -1;
-    return texts.compare(x.textContent, y.textContent);
+    return texts.compare(wordsOf(x), wordsOf(y));
   };
   for (const table of document.querySelectorAll("figure.table table")) {
     const body = table.tBodies[0];

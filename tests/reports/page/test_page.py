@@ -26,6 +26,7 @@ NAMES = {
     "run", "checkpoints", "setting", "evaluation", "metric", "selection", "over", "from", "to", "report", "pairing",
     "pretraining seed", "fine-tuning seed", "status", "component", "family", "task", "suite", "recipe", "multibench",
     "commit", "torch", "transformers", "device", "precision", "chosen", "settled",
+    "pairs of runs with", "example", "label", "better", "differs",
 }  # fmt: skip
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?")
 
@@ -90,7 +91,7 @@ def test_headings_are_in_order_and_figures_are_described(reported: Reported) -> 
     assert levels == [1] + [2] * (len(levels) - 1)
     assert [text for _, text in reported.page.headings[1:]] == [
         "Summary", "Scores", "Seed distributions", "Where the noise comes from", "Comparisons", "Learning dynamics",
-        "Size", "Selection", "Runs that went wrong", "What more seeds would buy",
+        "Size", "Selection", "Agreement and flips", "Runs that went wrong", "What more seeds would buy",
         "Provenance, and how to reproduce this", "Methods, and what to cite",
     ]  # fmt: skip
     text = (reported.out / "index.html").read_text("utf-8")

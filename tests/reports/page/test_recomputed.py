@@ -279,6 +279,52 @@ def test_selection(reported: Reported, stored: list[Row]) -> None:
         assert values["mean of all"] == pytest.approx(np.mean(by_rate))
 
 
+def test_agreement_and_single_examples(reported: Reported, stored: list[Row]) -> None:
+    kinds = {
+        "same pretraining seed": lambda a, b: a["seed"] == b["seed"],
+        "other pretraining seed": lambda a, b: a["seed"] != b["seed"],
+    }
+    seen = 0
+    for texts, entries in _rows(reported, "agreement"):
+        if _task(texts) == "stsb" or texts["pairs of runs with"] not in kinds:
+            continue
+        runs = _chosen(stored, texts["checkpoints"], _task(texts))
+        wanted = kinds[texts["pairs of runs with"]]
+        answers = [run["outputs"].argmax(axis=1) for run in runs]
+        pairs = [(i, j) for i, j in itertools.combinations(range(len(runs)), 2) if wanted(runs[i], runs[j])]
+        values = _values(entries)
+        assert values["pairs"] == len(pairs)
+        assert values["agreement"] == pytest.approx(
+            np.mean([(answers[i] == answers[j]).mean() for i, j in pairs])
+        )
+        gold = runs[0]["labels"]
+        flips = [((answers[i] == gold) != (answers[j] == gold)).mean() for i, j in pairs]
+        assert values["flips"] == pytest.approx(np.mean(flips))
+        seen += 1
+    assert seen > 8
+    for texts, entries in _rows(reported, "hardest"):
+        if _task(texts) == "rte":
+            runs = _chosen(stored, "multiberts step 2,000,000", "rte")
+            assert _values(entries)["right [%]"] == pytest.approx(_right(runs, texts["example"]))
+    for texts, entries in _rows(reported, "examples_1"):
+        if _task(texts) == "rte":
+            values = _values(entries)
+            for side, title in (
+                ("base", "multiberts step 1,000,000"),
+                ("experiment", "multiberts step 2,000,000"),
+            ):
+                runs = [r for r in _chosen(stored, title, "rte") if r["seed"] < 5]
+                assert values[f"{side}, right [%]"] == pytest.approx(_right(runs, texts["example"]))
+
+
+def _right(runs: list[Row], example: str) -> float:
+    """Share of runs that have an example right, every pretraining seed weighing the same."""
+    place = int(example)
+    return _mean_of_seeds(
+        [{**r, "score": float(r["outputs"][place].argmax() == r["labels"][place])} for r in runs]
+    )
+
+
 def test_trouble(reported: Reported, stored: list[Row]) -> None:
     rows = list(_rows(reported, "trouble"))
     for texts, entries in rows:
@@ -354,6 +400,6 @@ def test_the_summary_counts(reported: Reported, stored: list[Row]) -> None:
 def test_no_table_is_forgotten(reported: Reported) -> None:
     recomputed = {
         "scores", "runs", "spread", "variance", "comparisons", "dynamics", "grid", "best_of_n", "best_of_grid",
-        "trouble", "sensitivity", "power", "size", "provenance",
+        "agreement", "hardest", "examples_1", "trouble", "sensitivity", "power", "size", "provenance",
     }  # fmt: skip
     assert set(reported.page.tables) == recomputed
