@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from multibench.exchange.layout import GOOGLE, task_names
+from multibench.exchange.order import stated_order
 from multibench.stats import Comparison, compare_groups
 from multibench.tasks import find_task
 from tests.support.released import Release
@@ -50,8 +52,12 @@ def direct_comparison(release: Release, nboot: int, rng: int) -> Comparison:
         "finetune_seed": [int(row["ft_seed"]) for row in rows],
         "intervention": [row["n_steps"] == "2M" for row in rows],
     }
-    scores = release.scores[chosen].astype(np.float32)
-    return compare_groups(info, scores, release.labels, "accuracy", paired_seeds=True, nboot=nboot, rng=rng)
+    # Resamples draw examples in an order that depends on what was said of them: classes are numbered as in the task.
+    task = task_names()[rows[0]["task"]]
+    order = np.array(stated_order(task, GOOGLE.class_order.get(task.name, task.labels)))
+    scores = release.scores[chosen][:, :, np.argsort(order)].astype(np.float32)
+    labels = order[release.labels]
+    return compare_groups(info, scores, labels, "accuracy", paired_seeds=True, nboot=nboot, rng=rng)
 
 
 def leaves(value: Any, name: str = "") -> dict[str, Any]:
