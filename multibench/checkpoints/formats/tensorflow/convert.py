@@ -110,11 +110,11 @@ def read_parameters(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
     variables = {v.name: v for v in _accounted(bundle, normalised_config(_config(bundle), bundle.index))}
     for name, array in bundle.read(variables):
         variable = variables[name]
-        value = np.ascontiguousarray(array.T) if variable.transposed else array
         if bundle.entries[name].dtype == "bfloat16":
-            yield variable.parameter, torch.from_numpy(value.view(np.int16)).view(torch.bfloat16)
+            tensor = torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
         else:
-            yield variable.parameter, torch.from_numpy(value)
+            tensor = torch.from_numpy(array)
+        yield variable.parameter, tensor.T.contiguous() if variable.transposed else tensor
 
 
 def describe_tensorflow(path: Path, cased: bool | None = None) -> Description:
