@@ -25,6 +25,8 @@ __all__ = ["Counterpart", "Unlike", "allowed_settings", "checkpoint_key", "count
 KNOWN = {"stated", "code_default"}
 """Statuses of hyperparameters that the published runs had for all that is known; the others are fillings."""
 
+NOT_KNOWN = "not known"
+
 Key = tuple[Any, ...]
 Allowed = Mapping[str, tuple[Any, ...]]
 
@@ -79,7 +81,13 @@ def allowed_settings(row: Row, task: str) -> dict[str, tuple[Any, ...]]:
 
 def fits(fields: Mapping[str, Any], allowed: Allowed) -> bool:
     """Whether every hyperparameter that is known has a published value."""
-    return all(_is_one_of(fields.get(name), values) for name, values in allowed.items())
+    return all(_is_one_of(_setting(fields, name), values) for name, values in allowed.items())
+
+
+def _setting(fields: Mapping[str, Any], name: str) -> Any:
+    """A hyperparameter of a run; for imported runs, of which only some are known, None means that it is not."""
+    value = fields.get(name)
+    return NOT_KNOWN if value is None and fields.get("imported") else value
 
 
 def _is_one_of(value: Any, values: Iterable[Any]) -> bool:
@@ -208,12 +216,12 @@ def _one_setting(own: list[StoredRun], cell: PublishedCell, row: Row) -> Sequenc
     same = [run for run in own if fits(run.fields, allowed)]
     if not same:
         name = next(
-            (n for n, values in allowed.items() if not any(_is_one_of(r.fields.get(n), values) for r in own)),
+            (n for n, values in allowed.items() if not any(_is_one_of(_setting(r.fields, n), values) for r in own)),
             None,
         )
         if name is None:
             raise Unlike("no run has the published hyperparameters together")
-        stored = sorted({str(run.fields.get(name)) for run in own})
+        stored = sorted({str(_setting(run.fields, name)) for run in own})
         published = " or ".join(str(value) for value in allowed[name])
         raise Unlike(f"the published {name} is {published}, that of the stored runs {', '.join(stored)}")
     grid = {name: values for name, values in allowed.items() if len(values) > 1}

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from multibench.reference import REFERENCES, obstacle
 from tests.support.command import multibench
-from tests.support.stored import store_run
 
 FOLDER = Path("data") / "predictions" / "bert_base_mnli_10_seeds"
 WITH_MNLI = sorted(r.name for r in REFERENCES if any(cell.task == "mnli" for cell in r.cells()))
@@ -18,23 +16,9 @@ WITH_MNLI = sorted(r.name for r in REFERENCES if any(cell.task == "mnli" for cel
 
 @pytest.fixture(scope="module")
 def results(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ten runs as an import would store them: one checkpoint of its own, fine-tuning seeds 1 to 10."""
+    """The ten runs, imported."""
     folder = tmp_path_factory.mktemp("results")
-    labels = np.loadtxt(shared_dir / FOLDER / "MNLI_dev_labels", dtype=int)
-    for path in sorted((shared_dir / FOLDER / "MNLI").glob("*.tsv")):
-        outputs = np.loadtxt(path)
-        store_run(
-            folder / "bert_base",
-            outputs=outputs,
-            task="mnli",
-            evaluation="mnli.dev_matched",
-            family="bert-base",
-            checkpoint="bert-base-seed_0",
-            pretraining_seed=0,
-            step=None,
-            finetuning_seed=int(path.stem.rpartition("=")[2]),
-            metrics={"accuracy": float((outputs.argmax(axis=1) == labels).mean())},
-        )
+    assert multibench("import", "google-predictions", shared_dir / FOLDER, "--out", folder).code == 0
     return folder
 
 

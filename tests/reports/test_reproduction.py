@@ -37,6 +37,7 @@ def made(
     status: str = "finished",
     as_released: bool = True,
     held_out: float | None = None,
+    imported: bool = False,
     **settings: Any,
 ) -> StoredRun:
     """A stored run with this score, as far as a table of references looks at it; nothing is on disk."""
@@ -62,7 +63,7 @@ def made(
         "suite": {"name": "some", "recipe": recipe, "selection": "none"},
         "evaluations": {} if score is None else {evaluation: summary},
     }
-    return StoredRun(STORE, manifest)
+    return StoredRun(STORE, {**manifest, "imported": {}} if imported else manifest)
 
 
 def several(
@@ -115,6 +116,14 @@ def test_the_three_verdicts_with_difference_interval_and_counts() -> None:
         ),
         (several(NEAR, learning_rate=5e-5), "the published learning_rate is 3e-05, that of the stored runs 5e-05"),
         (several(NEAR, batch_size=None), "the published batch_size is 12, that of the stored runs None"),
+        (
+            several(NEAR, imported=True, batch_size=None),
+            "the published batch_size is 12, that of the stored runs not known",
+        ),
+        (
+            several(NEAR, imported=True, shuffle_window=None),
+            "the published shuffle_window is None, that of the stored runs not known",
+        ),
         (several(NEAR, as_released=False), "the runs were scored on other data than was released"),
         (several(NEAR, held_out=0.1), "the runs were trained without the part of train that they held out"),
         (several([0.885]), "one fine-tuning seed, so that how much they vary is not known"),
