@@ -138,6 +138,8 @@ def _by_finetuning_seed(
         raise Unlike(f"not all of the runs were scored on {cell.evaluation} by {cell.metric}")
     if not all(evaluation["as_released"] for evaluation in evaluations if evaluation is not None):
         raise Unlike("the runs were scored on other data than was released")
+    if not all((run.manifest.get("training_data") or {}).get("as_released", True) for run in runs):
+        raise Unlike("the runs were trained on other data than was released")
     table: dict[Any, dict[Key, float]] = {}
     for run in runs:
         cells = table.setdefault(run.fields["finetuning_seed"], {})
@@ -158,31 +160,39 @@ def _like(results: Results, cell: PublishedCell, row: Row) -> list[StoredRun]:
     """The runs of the row's checkpoints that were trained, and chosen, as the published ones were."""
     if not row.checkpoints:
         raise Unlike("no checkpoint is known")
-    wanted = [checkpoint_key(name) for name in row.checkpoints]
-    scope = {checkpoint_key(name) for name in row.chosen_over} or set(wanted)
-    tried = [run for run in results.stored if run.manifest["status"] != "failed"]
-    if row.trained:
-        tried = [
-            r for r in tried if r.fields["task"] == cell.task and r.fields["finetuning_seed"] is not None
-        ]
-    else:
-        tried = [r for r in tried if r.fields["finetuning_seed"] is None]
-        tried = [r for r in tried if cell.evaluation in r.manifest["evaluations"]]
-    own = [run for run in tried if run_key(run) in {*scope, *wanted}]
-    have = {run_key(run) for run in own}
-    if not have & set(wanted):
+    wanted = {checkpoint_key(name) for name in row.checkpoints}
+    scope = {checkpoint_key(name) for name in row.chosen_over} | wanted
+    tried = [run for run in results.stored if _may_be(run, cell, row)]
+    own = [run for run in tried if run_key(run) in scope]
+    if not any(run_key(run) in wanted for run in own):
         raise Unlike(_what_there_is(tried, row, cell))
-    if missing := [key for key in wanted if key not in have]:
-        raise Unlike(_too_few(len(wanted), len(wanted) - len(missing)))
-    if not scope <= have:
-        raise Unlike(
-            f"the published setting was chosen over {len(scope)} pretraining seeds, of which {len(scope & have)} have "
-            "runs"
-        )
     own = [run for run in own if run.fields["held_out"] is None]
     if not own:
         raise Unlike("the runs were trained without the part of train that they held out")
-    return [run for run in _one_setting(own, cell, row) if run_key(run) in wanted]
+    allowed = allowed_settings(row, cell.task) if row.trained else {}
+    same = [run for run in own if fits(run.fields, allowed)]
+    if not same:
+        raise Unlike(_other_settings(own, allowed))
+    have = {run_key(run) for run in same}
+    if not wanted <= have:
+        raise Unlike(_too_few(len(wanted), len(wanted & have)))
+    if not scope <= have:
+        raise Unlike(
+            f"the published setting was chosen over {len(scope)} pretraining seeds, of which {len(have)} have runs"
+        )
+    _refuse_part_of_grid(same, {name: values for name, values in allowed.items() if len(values) > 1})
+    chosen = select_settings(Results(same), row.selection)
+    if len(chosen) != 1:
+        settings = "; ".join(filter(None, (describe_setting(part) for part in chosen))) or "several groups"
+        raise Unlike(f"the stored runs have several settings ({settings}); narrow them with --where")
+    return [run for run in chosen[0].runs if run_key(run) in wanted]
+
+
+def _may_be(run: StoredRun, cell: PublishedCell, row: Row) -> bool:
+    """Whether a run is of the kind: fine-tuned on the task, or a checkpoint's own head applied to it."""
+    if run.manifest["status"] == "failed" or (run.fields["finetuning_seed"] is not None) != row.trained:
+        return False
+    return run.fields["task"] == cell.task if row.trained else cell.evaluation in run.manifest["evaluations"]
 
 
 def _what_there_is(tried: Sequence[StoredRun], row: Row, cell: PublishedCell) -> str:
@@ -210,27 +220,15 @@ def _too_few(wanted: int, have: int) -> str:
     return f"the published figure is a mean over {wanted} pretraining seeds, of which {have} have runs"
 
 
-def _one_setting(own: list[StoredRun], cell: PublishedCell, row: Row) -> Sequence[StoredRun]:
-    """The runs of one setting, chosen by the published rule among the published settings."""
-    allowed = allowed_settings(row, cell.task) if row.trained else {}
-    same = [run for run in own if fits(run.fields, allowed)]
-    if not same:
-        name = next(
-            (n for n, values in allowed.items() if not any(_is_one_of(_setting(r.fields, n), values) for r in own)),
-            None,
-        )
-        if name is None:
-            raise Unlike("no run has the published hyperparameters together")
-        stored = sorted({str(_setting(run.fields, name)) for run in own})
-        published = " or ".join(str(value) for value in allowed[name])
-        raise Unlike(f"the published {name} is {published}, that of the stored runs {', '.join(stored)}")
-    grid = {name: values for name, values in allowed.items() if len(values) > 1}
-    _refuse_part_of_grid(same, grid)
-    chosen = select_settings(Results(same), row.selection)
-    if len(chosen) != 1:
-        settings = "; ".join(filter(None, (describe_setting(part) for part in chosen))) or "several groups"
-        raise Unlike(f"the stored runs have several settings ({settings}); narrow them with --where")
-    return chosen[0].runs
+def _other_settings(own: Sequence[StoredRun], allowed: Allowed) -> str:
+    """Which hyperparameter keeps all runs from being like the published ones."""
+    for name, values in allowed.items():
+        stored = [_setting(run.fields, name) for run in own]
+        if not any(_is_one_of(value, values) for value in stored):
+            published = " or ".join(str(value) for value in values)
+            there = ", ".join(sorted({str(value) for value in stored}))
+            return f"the published {name} is {published}, that of the stored runs {there}"
+    return "no run has the published hyperparameters together"
 
 
 def _refuse_part_of_grid(runs: Sequence[StoredRun], grid: Allowed) -> None:

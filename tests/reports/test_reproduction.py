@@ -38,6 +38,7 @@ def made(
     as_released: bool = True,
     held_out: float | None = None,
     imported: bool = False,
+    trained_as_released: bool = True,
     **settings: Any,
 ) -> StoredRun:
     """A stored run with this score, as far as a table of references looks at it; nothing is on disk."""
@@ -61,6 +62,7 @@ def made(
         "settings": values,
         "identity": {"hyperparameters": values},
         "suite": {"name": "some", "recipe": recipe, "selection": "none"},
+        "training_data": {"as_released": trained_as_released},
         "evaluations": {} if score is None else {evaluation: summary},
     }
     return StoredRun(STORE, {**manifest, "imported": {}} if imported else manifest)
@@ -125,6 +127,7 @@ def test_the_three_verdicts_with_difference_interval_and_counts() -> None:
             "the published shuffle_window is None, that of the stored runs not known",
         ),
         (several(NEAR, as_released=False), "the runs were scored on other data than was released"),
+        (several(NEAR, trained_as_released=False), "the runs were trained on other data than was released"),
         (several(NEAR, held_out=0.1), "the runs were trained without the part of train that they held out"),
         (several([0.885]), "one fine-tuning seed, so that how much they vary is not known"),
         (several([*NEAR, None], status="diverged"), "6 of the 6 runs diverged and have no score"),
@@ -254,6 +257,16 @@ def test_where_only_fine_tuning_seeds_vary_nothing_is_said_of_pretraining() -> N
     )
     two = [run for run in multiberts(PUBLISHED) if run.fields["pretraining_seed"] in (0, 1)]
     assert "of which 2 have runs" in _e1(two)["MultiBERTs 1M"]["why"]
+
+
+def test_the_choice_is_made_on_all_checkpoints_with_the_published_settings() -> None:
+    """Runs with other settings stand in for none."""
+    runs = multiberts(PUBLISHED)
+    other = [r for r in runs if r.fields["pretraining_seed"] != 20]
+    other += [made("x", 0.9, pretraining_seed=20, step=2_000_000, **{**MULTIBERTS, "learning_rate": 1e-3})]
+    assert _e1(other)["MultiBERTs 2M"]["why"] == (
+        "the published setting was chosen over 25 pretraining seeds, of which 24 have runs"
+    )
 
 
 def test_incomplete_fine_tuning_seeds_are_left_out() -> None:
