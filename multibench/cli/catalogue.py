@@ -35,7 +35,7 @@ def list_(
     from multibench.reports.tables import Table
 
     rows = tuple({name: _short(entry.get(name)) for name in columns} for entry in entries)
-    table = Table(f"{len(rows)} {kind}", columns, rows)
+    table = Table(f"{len(rows)} {kind}", columns, rows, _notes(kind, family))
     typer.echo(table.render("text"), nl=False)
 
 
@@ -99,6 +99,17 @@ def _entries(kind: Kind, family: str | None) -> tuple[list[dict[str, Any]], tupl
     from multibench.recipes import RECIPES
 
     return [r.to_dict() for r in RECIPES], ("name", "title", "paper")
+
+
+def _notes(kind: Kind, family: str | None) -> tuple[str, ...]:
+    """What readers of a list should know before they choose from it."""
+    from multibench.checkpoints import FAMILIES
+
+    if kind == "checkpoints" and family:
+        return FAMILIES.get(family).notes
+    if kind == "families":
+        return ("What should be known of each before it is used: `multibench show family NAME`.",)
+    return ()
 
 
 def _entry(kind: One, name: str) -> dict[str, Any]:
