@@ -21,7 +21,7 @@ from multibench.reference import (
 )
 from multibench.reports.cells import Cell, Quantity
 from multibench.reports.counterparts import Counterpart, Unlike, counterpart
-from multibench.reports.lacking import suite_notes
+from multibench.reports.lacking import suite_needs, without_suite
 from multibench.reports.tables import Table
 from multibench.results import Results
 
@@ -49,17 +49,15 @@ def reproduce(reference: str, results: Results | None = None, margin: float = DE
     else:
         rows = [_facts(cell) | _held_against(results, table, cell, margin) for cell in cells]
         notes = _explanation(margin)
-    notes += [
-        *table.remarks,
-        *_remarks(cells),
-        *suite_notes(table, results),
-        *(results.damaged if results else ()),
-    ]
+    needs = suite_needs(table, results)
+    notes += [*table.remarks, *_remarks(cells), *map(str, needs), without_suite(table)]
+    notes += results.damaged if results is not None else ()
     columns = [
         name for name in rows[0] if name not in _BESIDE and any(row[name] not in ("", None) for row in rows)
     ]
     title = f"{table.title} ({table.paper})"
-    return Table(title, tuple(columns), tuple(rows), tuple(dict.fromkeys(notes)), {"reference": table.name})
+    extra = {"reference": table.name, "suites": [need.to_dict() for need in needs]}
+    return Table(title, tuple(columns), tuple(rows), tuple(dict.fromkeys(filter(None, notes))), extra)
 
 
 # In JSON only: what the other formats have as notes, or what would make them too wide.

@@ -344,16 +344,24 @@ def test_every_table_prints_with_and_without_results(name: str) -> None:
 
 def test_notes_say_which_suite_makes_the_runs_and_how_many_are_missing() -> None:
     assert (
-        "Suite multiberts_glue makes the 600 runs that this table needs: `multibench run multiberts_glue`."
+        "The suite multiberts_glue makes the 600 runs that this table needs: `multibench run multiberts_glue`."
         in (reproduce("multiberts_e1").notes)
     )
     [note] = [n for n in reproduce("multiberts_e1", Results(multiberts(PUBLISHED))).notes if "missing" in n]
     assert note == (
-        "Of the 600 runs of suite multiberts_glue that this table needs, 240 are missing (mnli 240): "
+        "Of the 600 runs of the suite multiberts_glue that this table needs, 240 are missing (mnli 240): "
         "`multibench run multiberts_glue`."
     )
+    [suite] = reproduce("multiberts_e1", Results(multiberts(PUBLISHED)[1:])).to_dict()["suites"]
+    assert (suite["suite"], suite["runs"], len(suite["missing"])) == ("multiberts_glue", 600, 241)
+    assert suite["missing"][0] == {
+        "task": "mnli",
+        "checkpoint": ["multiberts", 0, 1_000_000],
+        "settings": {"learning_rate": 2e-5},
+        "finetuning_seed": 0,
+    }
     done = reproduce("multiberts_e1", Results(multiberts(PUBLISHED, runs=5))).notes
-    assert "All 600 runs of suite multiberts_glue that this table needs are stored." in done
+    assert "All 600 runs of the suite multiberts_glue that this table needs are stored." in done
     assert any("none of these figures can be compared" in note for note in reproduce("miniatures_glue").notes)
     assert any(
         "recipe bert_readme_mrpc on google-bert/bert-base-uncased" in note
