@@ -184,7 +184,11 @@ def _notes(curve: StepCurve) -> list[str]:
     settled = curve.found.settled
     notes: list[str] = []
     if settled is not None:
-        margin = Quantity(settled.margin, f"{100 * settled.margin:g}", "margin in points")
+        margin = Quantity(
+            settled.margin,
+            f"{100 * settled.margin:g} point{'' if settled.margin == 0.01 else 's'}",
+            "margin in points",
+        )
         if settled.step is None:
             why = f" ({settled.reason})" if settled.reason else ""
             notes.append(
@@ -205,7 +209,7 @@ def _notes(curve: StepCurve) -> list[str]:
                     Quantity(settled.step, f"{settled.step:,}", "pretraining step"),
                     " on every step measured is within ",
                     margin,
-                    " points of the last. The chance that this step comes too early is at most ",
+                    " of the last. The chance that this step comes too early is at most ",
                     Quantity(settled.alpha, f"{settled.alpha:.0%}", "error rate"),
                     " (two one-sided tests a step, from the last one backwards; steps between are not spoken of).",
                 )

@@ -140,6 +140,7 @@ def pair_distance(values: Array, group: Group, level: float = 0.95) -> dict[str,
             group,
             level,
             f"mean absolute difference, {kind}",
+            most=math.inf,
         )
         for kind, pairs in found.items()
     }
@@ -169,7 +170,7 @@ def _kappa(apart: _Pairs, answers: Array, group: Group, level: float, kind: str)
     if math.isclose(chance, 1.0):
         empty = np.full(answers.shape[1], math.nan)
         return _estimate(
-            empty, empty[:1], group, level, f"kappa, {kind}", reason="all answers are of one class"
+            empty, empty[:1], group, level, f"kappa, {kind}", -1.0, reason="all answers are of one class"
         )
     # Each example's influence, by the derivatives to agreement and to chance.
     of_chance = 2 * (of_example - shares) @ shares
@@ -186,7 +187,7 @@ def _kappa(apart: _Pairs, answers: Array, group: Group, level: float, kind: str)
     with np.errstate(divide="ignore", invalid="ignore"):
         jackknife = (left - expected) / (1 - expected)
     kappa = (agreement - chance) / (1 - chance)
-    return _estimate(kappa + influence, jackknife, group, level, f"kappa, {kind}")
+    return _estimate(kappa + influence, jackknife, group, level, f"kappa, {kind}", -1.0)
 
 
 def _flips(
@@ -207,9 +208,19 @@ def _flips(
 
 
 def _estimate(
-    examples: Array, without: Array, group: Group, level: float, estimand: str, reason: str = ""
+    examples: Array,
+    without: Array,
+    group: Group,
+    level: float,
+    estimand: str,
+    least: float = 0.0,
+    most: float = 1.0,
+    reason: str = "",
 ) -> Estimate:
-    """The mean of ``examples`` with its interval; ``without`` are the values without each seed."""
+    """The mean of ``examples`` with its interval, cut where values from ``least`` to ``most`` end.
+
+    ``without`` are the values without each seed.
+    """
     from scipy.special import stdtrit
 
     value, n = float(examples.mean()), len(examples)
@@ -226,10 +237,11 @@ def _estimate(
         df = variance**2 / spread if spread > 0 else math.inf
         error = math.sqrt(variance)
         half = error * float(stdtrit(min(df, 1e9), (1 + level) / 2))
+    low, high = np.clip([value - half, value + half], least, most).tolist()
     return Estimate(
         value,
-        value - half,
-        value + half,
+        low,
+        high,
         level,
         METHOD,
         estimand,

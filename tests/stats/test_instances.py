@@ -205,3 +205,13 @@ def test_one_run_says_nothing_of_others() -> None:
 def test_metrics_without_single_examples_are_refused(metric: Any, message: str) -> None:
     with pytest.raises(StatisticsError, match=message):
         instances_of({"seed": [0, 1]}, np.zeros((2, 4, 5)), np.ones(4, dtype=int), metric)
+
+
+def test_intervals_end_where_shares_end() -> None:
+    answers = np.zeros((5, 60), dtype=int)
+    answers[4, :50] = 1
+    (pair,) = seed_agreement({"seed": range(5)}, answers, np.zeros(60, dtype=int)).pairs
+    assert pair.agreement.high == 1
+    assert pair.flips is not None
+    assert pair.flips.low == 0
+    assert pair.agreement.value - pair.agreement.low > 1 - pair.agreement.value
