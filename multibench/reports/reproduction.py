@@ -44,10 +44,10 @@ def reproduce(reference: str, results: Results | None = None, margin: float = DE
         raise StatisticsError(f"The margin is {margin}; it must be a fraction between 0 and 1, such as 0.01.")
     cells = list(table.cells())
     if results is None:
-        rows = [_facts(cell) | {"never comparable because": obstacle(table, cell)} for cell in cells]
+        rows = [_figure(c) | _protocol(c) | {"never comparable because": obstacle(table, c)} for c in cells]
         notes: list[str] = []
     else:
-        rows = [_facts(cell) | _held_against(results, table, cell, margin) for cell in cells]
+        rows = [_figure(c) | _held_against(results, table, c, margin) | _protocol(c) for c in cells]
         notes = _explanation(margin)
     needs = suite_needs(table, results)
     notes += [*table.remarks, *_remarks(cells), *map(str, needs), without_suite(table)]
@@ -61,11 +61,11 @@ def reproduce(reference: str, results: Results | None = None, margin: float = DE
 
 
 # In JSON only: what the other formats have as notes, or what would make them too wide.
-_BESIDE = {"remarks", "margin", "difference in words"}
+_BESIDE = {"remarks", "margin"}
 
 
-def _facts(cell: PublishedCell) -> dict[str, Cell]:
-    """What the source says of one figure."""
+def _figure(cell: PublishedCell) -> dict[str, Cell]:
+    """One figure and what is printed with it."""
     row, figure = cell.row, cell.figure
     spread = None if figure.spread is None else Decimal(f"{figure.spread:.2g}")
     return {
@@ -78,13 +78,17 @@ def _facts(cell: PublishedCell) -> dict[str, Cell]:
         "published 95 %": _range(figure.interval, row),
         "range": _range(figure.range, row),
         "published p": None if figure.p_value is None else float(figure.p_value),
+    }
+
+
+def _protocol(cell: PublishedCell) -> dict[str, Cell]:
+    """How the figure came to be, and where it is printed."""
+    row = cell.row
+    random = row.trained and row.of is None
+    return {
         "statistic": row.statistic if row.trained else "released weights",
-        "published runs": row.runs
-        if row.runs is not None
-        else ""
-        if not row.trained or row.of
-        else "not stated",
-        "selection": row.selection_text if row.trained and not row.of else "",
+        "published runs": (row.runs or "not stated") if random else "",
+        "selection": row.selection_text if random else "",
         "source": row.source,
         "remarks": " ".join(cell.remarks()),
     }
