@@ -26,6 +26,7 @@ WITHOUT_TORCH = [
     "multibench.cli",
     "multibench.checkpoints",
     "multibench.checkpoints.folder",
+    "multibench.exchange",
     "multibench.metrics",
     "multibench.planning",
     "multibench.recipes",

@@ -43,7 +43,7 @@ def read_group(folder: Path, gold: Gold, families: dict[str, str]) -> tuple[list
         )
     keys = _keys(info)
     if gold.data is not None:
-        examples = gold.examples(task, facts.split)
+        examples = gold.load(task, facts.split)
         matrix = matrix[:, _columns(keys, task, examples, info)]
     else:
         ids = tuple(str(i) for i in range(len(info)))

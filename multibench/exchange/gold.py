@@ -31,27 +31,33 @@ class Gold:
     accept_different: bool = False
     stated: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
-    def examples(self, task: Task, split: str, beside: Path | None = None) -> Examples:
-        """The examples of a split.
+    def load(self, task: Task, split: str) -> Examples:
+        """The split of the task's data, or of the Hub. Raises the errors of ``load_split``."""
+        return load_split(task, split, self._sources(task))
 
-        Those of the task's data if they can be had. ``beside`` is a file with a label a line, which must then have the
-        same labels in the same rows under some numbering of the classes; where there are no data it
-        is enough, and gives examples without texts. Raises ``DataError`` if labels contradict each other or the
-        task's facts, and ``UnavailableError`` if there are none.
+    def below_data(self, task: Task, split: str) -> Examples | None:
+        """The split of the task's data; None where the user gave none, or none of this task."""
+        if self.data is None:
+            return None
+        try:
+            with network.staying_offline():
+                return self.load(task, split)
+        except UnavailableError:
+            return None
+
+    def of_label_file(self, task: Task, split: str, path: Path) -> Examples:
+        """The examples of a split of which ``path`` has a label a line.
+
+        With data of the task these are its examples, and the file must have the same labels in the same rows under some
+        numbering of the classes; without, they have no texts. Raises ``DataError`` if labels contradict each other
+        or the task's facts, or it cannot be told which number is which class.
         """
-        values = None if beside is None else self._label_file(beside)
-        if beside is None or values is None:
-            return load_split(task, split, self._sources(task))
-        if self.data is not None:
-            try:
-                with network.staying_offline():
-                    examples = load_split(task, split, self._sources(task))
-            except UnavailableError:
-                pass  # the folder lacks this task
-            else:
-                self._refuse_other_labels(task, examples, values, beside)
-                return examples
-        return self._of_labels_alone(task, split, values, beside)
+        values = self._label_file(path)
+        examples = self.below_data(task, split)
+        if examples is None:
+            return self._of_labels_alone(task, split, values, path)
+        self._refuse_other_labels(task, examples, values, path)
+        return examples
 
     def _sources(self, task: Task) -> DataSources:
         return DataSources(self.data, frozenset({task.name} if self.accept_different else ()))

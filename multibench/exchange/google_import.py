@@ -171,17 +171,20 @@ def _examples(root: Path, item: Item, gold: Gold) -> Examples:
     task, split = item.task, item.split
     if task.kind == "span":
         beside = root / GOOGLE.questions[task.name]
-        if gold.data is None and beside.is_file():
+        own = gold.below_data(task, split)
+        if own is None and beside.is_file():
             return check_against_facts(task, read_squad(task, split, beside), gold.accept_different)
-        return gold.examples(task, split)
+        return own or gold.load(task, split)
     folder = next(name for name, each in task_names().items() if each.name == task.name)
     labels = root / f"{folder}_dev_labels"
-    if not labels.is_file() and gold.data is None:
+    if labels.is_file():
+        return gold.of_label_file(task, split, labels)
+    if gold.data is None:
         raise DataError(
             f"There are no labels for {item.evaluation}: {labels} is missing. Put it there, or give the task's data "
             "(--data)."
         )
-    return gold.examples(task, split, labels if labels.is_file() else None)
+    return gold.load(task, split)
 
 
 def _scores(task: Task, file: Path, examples: Examples) -> Outputs:

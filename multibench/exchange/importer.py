@@ -96,7 +96,7 @@ def store_items(
     none of them. Raises ``DataError`` for predictions that cannot be used, and ``ResultsError`` if the folder holds
     runs that were made here, or other predictions of the same run.
     """
-    stored = _stored(store)
+    stored = _Stored(store)
     sums = {path: _sha256(path) for path in {source.index, *(item.file for item in items)}}
     new = already = 0
     remarks = [
@@ -109,7 +109,7 @@ def store_items(
         missing: list[tuple[str, dict[str, Any], dict[str, Predictions]]] = []
         for run in runs:
             run_id, record, predictions = _content(run, examples, orders, source, store.folder.name, sums)
-            if _is_stored(stored, run_id, record, store):
+            if stored.has(run_id, record):
                 already += 1
             else:
                 missing.append((run_id, record, predictions))
@@ -118,37 +118,45 @@ def store_items(
     return Imported(store.folder, new, already, source.absent, tuple(dict.fromkeys(remarks)))
 
 
-def _stored(store: RunStore) -> dict[str, dict[str, Any]]:
-    """The manifests of what was imported into the folder before."""
-    manifests = {run_id: store.manifest(run_id) for run_id in store.run_ids()}
-    made = [run_id for run_id, manifest in manifests.items() if "imported" not in manifest]
-    if made:
-        raise ResultsError(
-            f"{store.folder} holds {len(made)} runs that were made here, such as {made[0]}; imported ones go into a "
-            "folder of their own: give another --name."
-        )
-    return manifests
+class _Stored:
+    """What was imported into a folder before."""
 
-
-def _is_stored(
-    stored: dict[str, dict[str, Any]], run_id: str, record: dict[str, Any], store: RunStore
-) -> bool:
-    """Whether the very run is stored. Raises ``ResultsError`` if it is with other predictions or on other data."""
-    again = f"Give another --name, or remove {store.path(run_id).parent.parent} first."
-    if run_id in stored:
-        data = [{k: e["data"] for k, e in m["evaluations"].items()} for m in (stored[run_id], record)]
-        if data[0] != data[1]:
+    def __init__(self, store: RunStore) -> None:
+        self.store = store
+        self.manifests = {run_id: store.manifest(run_id) for run_id in store.run_ids()}
+        made = [run_id for run_id, manifest in self.manifests.items() if "imported" not in manifest]
+        if made:
             raise ResultsError(
-                f"{run_id} is stored in {store.folder} with the same predictions on other data. {again}"
+                f"{store.folder} holds {len(made)} runs that were made here, such as {made[0]}; imported ones go into "
+                "a folder of their own: give another --name."
             )
-        return True
-    for other, manifest in stored.items():
-        if all(manifest[key] == record[key] for key in ("labels", "settings")):
+        self.said = {_said(manifest): run_id for run_id, manifest in self.manifests.items()}
+
+    def has(self, run_id: str, record: dict[str, Any]) -> bool:
+        """Whether the very run is there. Raises ``ResultsError`` if it is with other predictions or on other data."""
+        again = f"Give another --name, or remove {self.store.folder} first."
+        if run_id in self.manifests:
+            before, now = (
+                {name: each["data"] for name, each in manifest["evaluations"].items()}
+                for manifest in (self.manifests[run_id], record)
+            )
+            if before != now:
+                raise ResultsError(
+                    f"{run_id} is stored in {self.store.folder} with the same predictions on other data. {again}"
+                )
+            return True
+        other = self.said.get(_said(record))
+        if other is not None:
             raise ResultsError(
-                f"{store.folder} holds other predictions of the same run, as {other}: "
+                f"{self.store.folder} holds other predictions of the same run, as {other}: "
                 f"{_listed(record['labels'])}. {again}"
             )
-    return False
+        return False
+
+
+def _said(manifest: dict[str, Any]) -> str:
+    """What tells a run from others, but for its predictions."""
+    return json.dumps([manifest["labels"], manifest["settings"]], sort_keys=True)
 
 
 def _grouped(items: Sequence[Item]) -> list[_Run]:

@@ -63,7 +63,7 @@ def import_predictions(
         item = _item(root, number, listed, load)
         items.append(item)
         if item.evaluation not in examples:
-            examples[item.evaluation] = gold.examples(item.task, item.split)
+            examples[item.evaluation] = gold.load(item.task, item.split)
     folder = root if root.is_dir() else root.parent
     source = ImportSource("predictions with an index", folder, listing, finetuning_seeds, "none")
     return store_items(items, examples, source, RunStore(Path(out) / (name or folder_name(root))), stated)
