@@ -35,6 +35,17 @@ def _stopping() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+def _replicas(given: str) -> int | Literal["auto"]:
+    if given == "auto":
+        return "auto"
+    if not given.isdecimal() or int(given) < 1:
+        raise typer.BadParameter(
+            f"{given!r} is no number of runs; give 1 (each alone), a larger number, or auto.",
+            param_hint="--replicas",
+        )
+    return int(given)
+
+
 def add_verbs(app: typer.Typer) -> None:
     """Add this module's verbs."""
     app.command()(demo)
@@ -64,6 +75,9 @@ def plan(
     checkpoints: CheckpointsOption = None,
     set_: SetOption = None,
     json: JsonOption = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also how runs would be trained, how many together, and why.")
+    ] = False,
 ) -> None:
     """The runs of a suite: done, missing, and what the missing ones cost. Fetches nothing."""
     from multibench import api
@@ -74,6 +88,10 @@ def plan(
         print_json(plan_summary(made))
     else:
         typer.echo(plan_text(made))
+        if explain:
+            from multibench.planning import explain as how
+
+            typer.echo("\n".join(["", *how(made)]))
 
 
 def run(
@@ -86,9 +104,8 @@ def run(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the runs.")] = 1,
     replicas: Annotated[
-        int,
-        typer.Option(min=1, max=1, help="Runs trained together; 1, each on its own, is all there is yet."),
-    ] = 1,
+        str, typer.Option(metavar="N|auto", help="Runs of one checkpoint and task trained together; 1: none.")
+    ] = "auto",
     offline: OfflineOption = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Make failed runs again.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")] = False,
@@ -109,6 +126,7 @@ def run(
             retry_failed=retry_failed,
             quiet=quiet,
             workers=workers,
+            replicas=_replicas(replicas),
         )
     if not quiet:
         made = ", ".join(f"{count} {name}" for name, count in sorted(outcome.made.items()))

@@ -37,7 +37,7 @@ class Claims:
     def __init__(self, folder: Path, stale_seconds: float = _STALE_SECONDS) -> None:
         self._folder = folder
         self._stale_seconds = stale_seconds
-        self._last: Claim | None = None
+        self._taken: list[Claim] = []
 
     def __enter__(self) -> Claims:
         return self
@@ -45,26 +45,32 @@ class Claims:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._last is not None:
-            self._last.release()
+        for claim in self._taken:
+            claim.release()
 
     def take(self, run_id: str) -> Claim | None:
         """A claim on the run, or None while a living process holds it."""
         path = self._folder / run_id
+        self._taken = [taken for taken in self._taken if not taken.released]
         claim = Claim(path)
-        self._last = claim  # a process makes one run at a time
+        self._taken.append(claim)  # before it is created, so that no interruption leaves it behind
         with writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-        if claim.create():
+        if claim.create() or self._take_over(claim, path):
             return claim
+        claim.release()
+        return None
+
+    def _take_over(self, claim: Claim, path: Path) -> bool:
+        """Whether ``claim`` could be created in the place of a dead one."""
         if not self._is_stale(path):
-            return None
+            return False
         with self._lock():
             # Looked at again under the lock: two processes must not both remove what one of them has renewed.
             if not self._is_stale(path):
-                return None
+                return False
             path.unlink(missing_ok=True)
-            return claim if claim.create() else None
+            return claim.create()
 
     def clear_dead(self) -> None:
         """Remove the claims whose owners are dead, of runs that were stored just before the end included."""
@@ -112,7 +118,7 @@ class Claims:
 
 
 class Claim:
-    """A claim on one run; renewed in the background until the ``with`` block ends."""
+    """A claim on one run; once created it is renewed in the background until it is released."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -134,19 +140,16 @@ class Claim:
                 return False
             finally:
                 draft.unlink()
+        self._renewer.start()
         return True
 
-    def __enter__(self) -> Claim:
-        self._renewer.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
+    @property
+    def released(self) -> bool:
+        """Whether it was given up."""
+        return self._done.is_set()
 
     def release(self) -> None:
-        """Stop renewing and remove the file, if it is still this claim's. May be called again."""
+        """Stop renewing and remove the file, if it is still this claim's. May be called again, from any thread."""
         self._done.set()
         if self._renewer.is_alive():
             self._renewer.join()

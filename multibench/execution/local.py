@@ -1,29 +1,32 @@
-"""The runs of a plan in this process, one after the other, beside other processes that do the same."""
+"""The runs of a plan in this process, group by group, beside other processes that do the same."""
 
 from __future__ import annotations
 
 import time
-import traceback
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from multibench.errors import MultibenchError, UnavailableError
-from multibench.execution.claims import Claims
+from multibench.errors import UnavailableError
+from multibench.execution.claims import Claim, Claims
+from multibench.execution.evaluation import check_inputs
+from multibench.execution.group import Maker
+from multibench.execution.models import Models
 from multibench.execution.outcome import SuiteOutcome, count_failed
 from multibench.execution.progress import ProgressReport
-from multibench.execution.run import check_inputs, execute, record_failure
+from multibench.execution.run import Made
+from multibench.execution.storing import Storing
 from multibench.execution.workshop import Workshop
 from multibench.metrics.evaluate_adapter import load_module
-from multibench.planning import Plan, PlannedRun
+from multibench.planning import Plan, PlannedRun, Replicas, groups_of
 from multibench.results.store import RunStore
 from multibench.tasks import DataSources
 
 __all__ = ["choose_device", "run_plan"]
 
 _POLL_SECONDS = 0.5
-_ELSEWHERE = "made by another process"
 
 
 def choose_device(name: str) -> torch.device:
@@ -43,8 +46,9 @@ def run_plan(
     device: str = "auto",
     threads: int | None = None,
     retry_failed: bool = False,
+    replicas: Replicas = "auto",
 ) -> SuiteOutcome:
-    """Make the missing runs of ``plan``, beside any other process that does so.
+    """Make the missing runs of ``plan``, beside any other process that does so, up to ``replicas`` at a time.
 
     Interrupt it when you like: stored runs stay stored. A run that another living process has
     claimed is left to it; one whose process died is taken over. A run that fails for a reason of its
@@ -58,77 +62,102 @@ def run_plan(
     workshop = Workshop(sources, choose_device(device), modules)
     for run in todo:
         check_inputs(run)
-    made: Counter[str] = Counter()
+    ids = {run.run_id for run in todo}
+    # Groups of the whole plan, so that what is done already does not move the rest from one to another.
+    groups = [
+        [run for run in group if run.run_id in ids]
+        for group in groups_of(plan.runs, replicas, workshop.device.type)
+    ]
     started = time.perf_counter()
     suite = suite_record(plan)
-    with Claims(store.folder / "claims") as claims, progress:
+    with Claims(store.folder / "claims") as claims, progress, Models() as models, Storing() as storing:
         progress.open_suite(plan, len(todo))
-        while todo:
-            left = []
-            for run in todo:
-                status = _attempt(run, plan, workshop, store, claims, suite, progress)
-                if status is None:
-                    left.append(run)
-                elif status != _ELSEWHERE:
-                    made[status] += 1
-            if len(left) == len(todo):
+        maker = Maker(workshop, store, suite, progress, models)
+        execution = _Execution(plan, store, claims, maker, storing, progress)
+        groups = [group for group in groups if group]
+        while groups:
+            following: list[PlannedRun | None] = [*(group[0] for group in groups[1:]), None]
+            tried = [execution.attempt(*each) for each in zip(groups, following, strict=True)]
+            left = [rest for rest in tried if rest]
+            if sum(map(len, left)) == sum(map(len, groups)):
                 time.sleep(_POLL_SECONDS)  # all that is left is being made by others
-            todo = left
-    failed = count_failed(plan, store) + made["kept"]
-    return SuiteOutcome(dict(made), failed, time.perf_counter() - started)
+            groups = left
+    failed = count_failed(plan, store) + execution.made["kept"]
+    return SuiteOutcome(dict(execution.made), failed, time.perf_counter() - started)
 
 
-def _attempt(
-    run: PlannedRun,
-    plan: Plan,
-    workshop: Workshop,
-    store: RunStore,
-    claims: Claims,
-    suite: dict[str, Any],
-    progress: ProgressReport,
-) -> str | None:
-    """Make one run and return its status; None if another process is at it."""
-    assert run.run_id is not None
-    damaged = run.run_id in plan.damaged
-    if not damaged and _stored_meanwhile(run, store):
-        progress.run_elsewhere(run)
-        return _ELSEWHERE
-    claim = claims.take(run.run_id)
-    if claim is None:
-        return None
-    with claim:
-        # With the claim in hand nobody else moves this run: only now is anything put right.
-        if (
-            damaged
-            and store.path(run.run_id).is_dir()
-            and store.damage(run.run_id, weights=False) is not None
-        ):
-            progress.say(f"The damaged run {run.run_id} was moved to {store.set_aside(run.run_id)}.")
-        store.recover(run.run_id)
-        if _stored_meanwhile(run, store):
-            progress.run_elsewhere(run)
-            return _ELSEWHERE
-        progress.run_started(run)
-        clock = time.perf_counter()
-        try:
-            outcome = execute(run, workshop, store, suite, progress)
-            status, summary = outcome.status, outcome.summary
-        except MultibenchError:
-            raise
-        except Exception as error:  # whatever torch raises: recorded with its traceback, never hidden
-            stored = record_failure(run, store, suite, error, traceback.format_exc())
-            status = "failed" if stored else "kept"
-            summary = f"{type(error).__name__}: {error}".splitlines()[0]
-        progress.run_finished(run, status, summary, time.perf_counter() - clock)
-    return status
+class _Execution:
+    """The runs of a plan, claimed, made and stored group by group; ``made`` counts them by status."""
 
+    def __init__(
+        self,
+        plan: Plan,
+        store: RunStore,
+        claims: Claims,
+        maker: Maker,
+        storing: Storing,
+        progress: ProgressReport,
+    ) -> None:
+        self._plan, self._store, self._claims = plan, store, claims
+        self._maker, self._storing, self._progress = maker, storing, progress
+        self.made: Counter[str] = Counter()
 
-def _stored_meanwhile(run: PlannedRun, store: RunStore) -> bool:
-    """Whether another process has stored the run since the plan was made."""
-    assert run.run_id is not None
-    if not store.path(run.run_id).is_dir():
-        return False
-    return run.stored is None or store.manifest(run.run_id) != run.stored
+    def attempt(self, group: Sequence[PlannedRun], following: PlannedRun | None) -> list[PlannedRun]:
+        """Make those of ``group`` that nobody has made or is making; returns those that others are making."""
+        claimed: dict[str, Claim] = {}
+        mine: list[PlannedRun] = []
+        left: list[PlannedRun] = []
+        for k, run in enumerate(group):
+            assert run.run_id is not None
+            if run.run_id not in self._plan.damaged and self._stored_meanwhile(run):
+                self._progress.run_elsewhere(run)
+                continue
+            claim = self._claims.take(run.run_id)
+            if claim is None:
+                if not mine:  # another process has begun the group: it is left to it as a whole
+                    return list(group[k:])
+                left.append(run)
+                continue
+            self._put_right(run.run_id)
+            if self._stored_meanwhile(run):
+                claim.release()
+                self._progress.run_elsewhere(run)
+                continue
+            claimed[run.run_id] = claim
+            mine.append(run)
+        if mine:
+            self._maker.make(mine, lambda made: self._take(made, claimed[str(made.run.run_id)]), following)
+        return left
+
+    def _put_right(self, run_id: str) -> None:
+        """With the claim in hand nobody else moves this run: only now is anything put right."""
+        store = self._store
+        damaged = run_id in self._plan.damaged and store.path(run_id).is_dir()
+        if damaged and store.damage(run_id, weights=False) is not None:
+            self._progress.say(f"The damaged run {run_id} was moved to {store.set_aside(run_id)}.")
+        store.recover(run_id)
+
+    def _stored_meanwhile(self, run: PlannedRun) -> bool:
+        """Whether another process has stored the run since the plan was made."""
+        assert run.run_id is not None
+        if not self._store.path(run.run_id).is_dir():
+            return False
+        return run.stored is None or self._store.manifest(run.run_id) != run.stored
+
+    def _take(self, made: Made, claim: Claim) -> None:
+        """Store a run in the background, release its claim, and tell it."""
+
+        def store() -> None:
+            try:
+                made.store(self._store)
+            finally:
+                claim.release()
+
+        def stored() -> None:
+            self.made[made.status] += 1
+            self._progress.run_finished(made.run, made.status, made.summary, made.seconds)
+
+        self._storing.add(store, stored)
 
 
 def suite_record(plan: Plan) -> dict[str, Any]:

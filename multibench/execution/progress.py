@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, Self
 
 from rich.console import Console
@@ -41,11 +42,14 @@ class ProgressReport:
     def begin(self, total: int, done: int) -> None:
         """A suite of ``total`` runs, ``done`` of which are stored."""
 
-    def run_started(self, run: PlannedRun) -> None:
-        """A run begins."""
+    def started(self, runs: Sequence[PlannedRun]) -> None:
+        """Runs begin, which are trained together."""
 
     def step(self, step: int, steps: int, loss: float, examples_per_second: float) -> None:
         """``step`` of ``steps`` optimizer steps are done."""
+
+    def trained(self) -> None:
+        """The training of the runs that began last is over."""
 
     def run_finished(self, run: PlannedRun, status: str, summary: str, seconds: float) -> None:
         """A run is stored."""
@@ -71,9 +75,8 @@ class LineProgress(ProgressReport):
         self._total, self._number = total, done
         self.say(f"{total} runs, {done} done, {total - done} to do")
 
-    def run_started(self, run: PlannedRun) -> None:
-        """Start the clock of the run."""
-        self._number += 1
+    def started(self, runs: Sequence[PlannedRun]) -> None:
+        """Start the clock."""
         self._last = time.monotonic()
 
     def step(self, step: int, steps: int, loss: float, examples_per_second: float) -> None:
@@ -84,6 +87,7 @@ class LineProgress(ProgressReport):
 
     def run_finished(self, run: PlannedRun, status: str, summary: str, seconds: float) -> None:
         """The run's line."""
+        self._number += 1
         note = "" if status == "finished" else f"  {status.upper()}"
         self.say(f"[{self._number}/{self._total}] {run_title(run)}  {summary}  {seconds:.0f} s{note}")
 
@@ -93,7 +97,7 @@ class LineProgress(ProgressReport):
 
 
 class BarProgress(LineProgress):
-    """Two bars on a terminal: the suite and the current run."""
+    """Two bars on a terminal: the suite and what is trained."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,10 +131,17 @@ class BarProgress(LineProgress):
         self._total, self._number = total, done
         self._suite = self._progress.add_task("suite", total=total, completed=done, note="")
 
-    def run_started(self, run: PlannedRun) -> None:
-        """Show the run's bar."""
-        self._number += 1
-        self._run = self._progress.add_task(run_title(run), total=None, note="")
+    def started(self, runs: Sequence[PlannedRun]) -> None:
+        """Show a bar for all of them."""
+        self.trained()  # what failed before left its own
+        more = "" if len(runs) == 1 else f"  and {len(runs) - 1} more"
+        self._run = self._progress.add_task(run_title(runs[0]) + more, total=None, note="")
+
+    def trained(self) -> None:
+        """Take the bar away."""
+        if self._run is not None:
+            self._progress.remove_task(self._run)
+            self._run = None
 
     def step(self, step: int, steps: int, loss: float, examples_per_second: float) -> None:
         """Move the run's bar."""
@@ -139,9 +150,7 @@ class BarProgress(LineProgress):
             self._progress.update(self._run, completed=step, total=steps, note=note)
 
     def run_finished(self, run: PlannedRun, status: str, summary: str, seconds: float) -> None:
-        """Take the run's bar away, leave its line, move the suite's bar."""
-        if self._run is not None:
-            self._progress.remove_task(self._run)
+        """Leave the run's line, move the suite's bar."""
         super().run_finished(run, status, summary, seconds)
         if self._suite is not None:
             self._progress.advance(self._suite)

@@ -1,73 +1,81 @@
-"""One run: model, training, predictions, metrics, and the record of it all."""
+"""What is stored of a run: predictions, metrics, and the record of how it was made."""
 
 from __future__ import annotations
 
 import math
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from multibench.checkpoints.download.bring import fetched_commit
 from multibench.checkpoints.folder import CheckpointFolder
 from multibench.checkpoints.formats.config import read_config
-from multibench.checkpoints.load import Dropout, Head, initialise_head, load_model
-from multibench.errors import CheckpointError, StatisticsError
-from multibench.execution.modules import module_scores
+from multibench.errors import StatisticsError
+from multibench.execution.evaluation import evaluate_all
 from multibench.execution.workshop import Workshop
-from multibench.metrics.squad import answer_outputs, given_answers
 from multibench.planning import PlannedRun
 from multibench.results import provenance
 from multibench.results.store import Predictions, RunStore, writing
-from multibench.results.summary import collapse_evidence, evaluation_summary
-from multibench.tasks import Task
-from multibench.tasks.encode import Encoded
-from multibench.training.loop import train
-from multibench.training.predict import predict, predict_spans
 from multibench.training.record import TrainingRecord
-from multibench.training.spans import best_answers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from multibench.execution.progress import ProgressReport
-
-__all__ = ["RunOutcome", "check_inputs", "execute", "in_classes_of", "record_failure"]
+__all__ = ["Made", "Making", "conclude", "earlier_weights", "failure"]
 
 
 @dataclass(frozen=True)
-class RunOutcome:
-    """How a run ended: ``finished``, ``collapsed`` or ``diverged``, and its scores in a few words."""
+class Made:
+    """A run that is made and not yet stored.
 
+    ``status`` is ``finished``, ``collapsed``, ``diverged``, ``failed``, or ``kept`` where what is stored stays;
+    ``summary`` its scores in a few words, ``seconds`` what it took.
+    """
+
+    run: PlannedRun
     status: str
     summary: str
+    seconds: float
+    record: dict[str, Any]
+    history: dict[str, Any]
+    predictions: dict[str, Predictions]
+    weights: Path | None
+
+    def store(self, store: RunStore) -> None:
+        """Write it."""
+        assert self.run.run_id is not None
+        if self.status != "kept":
+            replace = self.run.stored is not None
+            store.write(self.run.run_id, self.record, self.history, self.predictions, self.weights, replace)
 
 
-def execute(
-    run: PlannedRun, workshop: Workshop, store: RunStore, suite: dict[str, Any], progress: ProgressReport
-) -> RunOutcome:
-    """Make ``run`` and store it. ``suite`` is recorded with it (name, recipe, selection rule).
+@dataclass(frozen=True)
+class Making:
+    """What the runs that are made together have in common."""
 
-    Raises ``CheckpointError`` and ``DataError`` for inputs that cannot be used; anything else that
-    goes wrong is the caller's to record.
+    workshop: Workshop
+    store: RunStore
+    suite: dict[str, Any]
+    """What each run records about the suite that asked for it: name, recipe, selection rule."""
+    replicas: int
+    started: str
+
+
+def conclude(
+    run: PlannedRun, making: Making, model: PreTrainedModel, training: TrainingRecord | None, again: bool
+) -> Made:
+    """Apply the trained ``model`` to the evaluations of ``run``, and put together what is to be stored.
+
+    With ``again`` the model is the stored run's own, with its kept weights, and ``training`` None.
     """
     assert run.folder is not None
     assert run.identity is not None
-    started, clock = provenance.timestamp(), time.perf_counter()
-    check_inputs(run)
-    for task, split in run.evaluations:  # what is wrong with them shows before the training, not after it
-        if task.kind == "span":
-            workshop.windows(run.folder, task, split, run.settings)
-        else:
-            workshop.encoded(run.folder, task, split, run.settings.max_length)
-    earlier = _earlier_weights(run, store)
-    model = _model(run, workshop, earlier)
-    training = None
-    if run.finetuning_seed is not None and earlier is None:
-        training = _train(model, run, workshop, progress)
+    clock = time.perf_counter()
+    store, run_id = making.store, run.identity.run_id
     status, reason = "finished", None
     predictions: dict[str, Predictions] = {}
     evaluations: dict[str, Any] = {}
@@ -75,7 +83,7 @@ def execute(
         status, reason = "diverged", training.divergence.sentence()
     else:
         try:
-            predictions, evaluations, evidence = _evaluate_all(model, run, workshop)
+            predictions, evaluations, evidence = evaluate_all(model, run, making.workshop)
         except StatisticsError as error:
             # Weights that are numbers, and outputs that are none (an overflow in bf16, say).
             status, reason = "diverged", f"the model's outputs are no numbers: {error}"
@@ -86,47 +94,45 @@ def execute(
         raise RuntimeError(
             f"training again for a further evaluation went wrong, the earlier run is kept: {reason}"
         )
-    _keep_earlier(run, store, predictions, evaluations, same_model=earlier is not None)
+    _keep_earlier(run, store, predictions, evaluations, same_model=again)
+    seconds = time.perf_counter() - clock + (0.0 if training is None else training.seconds)
     record = {
         "status": status,
         "reason": reason,
         "identity": run.identity.to_dict(),
         "labels": run.labels(),
-        "suite": suite,
+        "suite": making.suite,
         "settings": run.settings.model_dump(mode="json"),
         "evaluations": evaluations,
-        "training_data": _training_data(run, workshop),
-        "training": _training_summary(run, training) if earlier is None else (run.stored or {})["training"],
+        "training_data": _training_data(run, making.workshop),
+        "training": (run.stored or {})["training"] if again else _training_summary(run, training),
         "provenance": {
             **provenance.environment(),
-            **_computation(workshop, run),
+            **_computation(run, making),
             "checkpoint_notes": list(run.folder.notes),
-            "started": started,
+            "started": making.started,
             "finished": provenance.timestamp(),
-            "seconds": round(time.perf_counter() - clock, 3),
+            "seconds": round(seconds, 3),
         },
     }
     weights = None
-    if suite["keep_weights"] == "last" and status != "diverged":
-        weights = store.scratch(run.identity.run_id)
+    if making.suite["keep_weights"] == "last" and status != "diverged":
+        weights = store.scratch(run_id)
         with writing(weights):
             model.save_pretrained(weights)
-    history = _history(training) if earlier is None else store.history(run.identity.run_id)
-    store.write(run.identity.run_id, record, history, predictions, weights, replace=run.stored is not None)
-    return RunOutcome(status, _summary(evaluations, reason))
+    history = store.history(run_id) if again else _history(training)
+    return Made(run, status, _summary(evaluations, reason), seconds, record, history, predictions, weights)
 
 
-def record_failure(
-    run: PlannedRun, store: RunStore, suite: dict[str, Any], error: BaseException, trace: str
-) -> bool:
-    """Store that ``run`` failed, and why: a result with a reason, not a hole.
+def failure(run: PlannedRun, suite: dict[str, Any], error: Exception, trace: str) -> Made:
+    """That ``run`` failed, and why: a result with a reason, not a hole.
 
-    A run that is stored already, and only lacks an evaluation, stays as it is; the answer is then False.
+    A run that is stored already, and only lacks an evaluation, stays as it is: its status here is ``kept``.
     """
     assert run.identity is not None
-    if run.stored is not None and run.stored["status"] != "failed":
-        return False
-    reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+    kept = run.stored is not None and run.stored["status"] != "failed"
+    said = str(error).strip().splitlines()
+    reason = f"{type(error).__name__}: {said[0] if said else ''}"
     record = {
         "status": "failed",
         "reason": reason,
@@ -139,11 +145,10 @@ def record_failure(
         "training": {},
         "provenance": {**provenance.environment(), "finished": provenance.timestamp()},
     }
-    store.write(run.identity.run_id, record, {}, {}, replace=run.stored is not None)
-    return True
+    return Made(run, "kept" if kept else "failed", reason, 0.0, record, {}, {}, None)
 
 
-def _earlier_weights(run: PlannedRun, store: RunStore) -> CheckpointFolder | None:
+def earlier_weights(run: PlannedRun, store: RunStore) -> CheckpointFolder | None:
     """The fine-tuned weights of the stored run, if it kept them: a new evaluation needs no new training."""
     if run.stored is None or run.stored["status"] in {"failed", "diverged"} or run.folder is None:
         return None
@@ -196,142 +201,6 @@ def _training_data(run: PlannedRun, workshop: Workshop) -> dict[str, Any] | None
     }
 
 
-def check_inputs(run: PlannedRun) -> None:
-    """Refuse what no training could mend: inputs longer than the model, an own head without class names.
-
-    Raises ``CheckpointError``.
-    """
-    assert run.folder is not None
-    limit = run.folder.config["max_position_embeddings"]
-    if run.settings.max_length > limit:
-        raise CheckpointError(
-            f"max_length is {run.settings.max_length}, but {run.checkpoint.id} has {limit} positions."
-        )
-    _own_head_order(run)
-
-
-def _model(run: PlannedRun, workshop: Workshop, earlier: CheckpointFolder | None) -> PreTrainedModel:
-    assert run.folder is not None
-    assert run.identity is not None
-    head = Head(run.task.kind, run.task.outputs)
-    if earlier is not None:
-        return load_model(earlier, head, own_head=True).to(workshop.device)
-    settings = run.settings
-    dropout = Dropout(settings.dropout, settings.attention_dropout, settings.head_dropout)
-    model = load_model(run.folder, head, dropout, own_head=run.finetuning_seed is None)
-    if run.identity.seeds is not None:
-        initialise_head(model, run.identity.seeds.head, settings.head_init)
-    return model.to(workshop.device)
-
-
-def _train(
-    model: PreTrainedModel, run: PlannedRun, workshop: Workshop, progress: ProgressReport
-) -> TrainingRecord:
-    assert run.folder is not None
-    assert run.identity is not None
-    assert run.identity.seeds is not None
-    examples = workshop.examples(run.task, "train")
-    encoded: Encoded
-    labels: NDArray[np.int64] | NDArray[np.float64] | None
-    if run.task.kind == "span":
-        encoded = windows = workshop.windows(run.folder, run.task, "train", run.settings)
-        labels = windows.targets
-    else:
-        encoded = workshop.encoded(run.folder, run.task, "train", run.settings.max_length)
-        labels = examples.labels
-    assert labels is not None
-    clock = time.perf_counter()
-
-    def on_step(step: int, steps: int, loss: float) -> None:
-        speed = step * run.settings.batch_size / (time.perf_counter() - clock)
-        progress.step(step, steps, loss, speed)
-
-    return train(model, encoded, labels, run.settings, run.identity.seeds, on_step)
-
-
-def _own_head_order(run: PlannedRun) -> list[int] | None:
-    """For a checkpoint's own head: its output number of each of the task's classes."""
-    if run.finetuning_seed is not None or run.task.kind != "classification":
-        return None
-    assert run.folder is not None
-    return run.folder.class_order(run.task.labels)
-
-
-def _evaluate_all(
-    model: PreTrainedModel, run: PlannedRun, workshop: Workshop
-) -> tuple[dict[str, Predictions], dict[str, Any], list[str]]:
-    """Predictions and summaries of every evaluation of the run, and evidence of collapse."""
-    predictions: dict[str, Predictions] = {}
-    evaluations: dict[str, Any] = {}
-    evidence: list[str] = []
-    for task, split in run.evaluations:
-        name = f"{task.name}.{split}"
-        evaluate = _evaluate_spans if task.kind == "span" else _evaluate
-        predictions[name], collapse = evaluate(model, run, workshop, task, split)
-        outputs = predictions[name].outputs
-        if task.kind != "span" and not np.isfinite(outputs).all():
-            raise StatisticsError(
-                f"{np.count_nonzero(~np.isfinite(outputs))} outputs on {name} are NaN or infinite"
-            )
-        examples = workshop.examples(task, split)
-        evaluations[name] = evaluation_summary(task, examples, outputs)
-        if workshop.modules and examples.labels is not None:
-            evaluations[name]["evaluate"] = module_scores(
-                workshop.modules, task, examples, predictions[name], run.settings.null_threshold
-            )
-        if collapse:
-            evidence.append(f"{name}: {collapse}")
-    return predictions, evaluations, evidence
-
-
-def _evaluate(
-    model: PreTrainedModel, run: PlannedRun, workshop: Workshop, task: Task, split: str
-) -> tuple[Predictions, str | None]:
-    """Predictions of classes or scores, and evidence that they are constant."""
-    assert run.folder is not None
-    examples = workshop.examples(task, split)
-    encoded = workshop.encoded(run.folder, task, split, run.settings.max_length)
-    outputs = predict(model, encoded, run.settings.precision)
-    order = _own_head_order(run)
-    if order is not None:
-        outputs = np.ascontiguousarray(outputs[:, order])
-    outputs = in_classes_of(task, run.task, outputs)
-    return Predictions(examples.ids, outputs, examples.labels), collapse_evidence(task, outputs)
-
-
-def _evaluate_spans(
-    model: PreTrainedModel, run: PlannedRun, workshop: Workshop, task: Task, split: str
-) -> tuple[Predictions, str | None]:
-    """Predictions of answers, and evidence that they are all the same."""
-    assert run.folder is not None
-    task.class_map(run.task)  # refuses models of other kinds
-    settings = run.settings
-    examples = workshop.examples(task, split)
-    windows = workshop.windows(run.folder, task, split, settings)
-    scores = predict_spans(model, windows, settings.precision)
-    best = best_answers(windows, scores, examples.texts[1], settings.n_best, settings.max_answer_length)
-    threshold = settings.null_threshold if task.unanswerable else None
-    gold = None
-    if examples.answers is not None:
-        gold = [[answer.text for answer in each] for each in examples.answers]
-    outputs = answer_outputs(best.texts, best.null_odds, gold, threshold)
-    answers = given_answers(best.texts, best.null_odds, threshold)
-    evidence = collapse_evidence(task, outputs, answers)
-    return Predictions(examples.ids, outputs, examples.labels, best.texts), evidence
-
-
-def in_classes_of(task: Task, trained: Task, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Outputs of a model of ``trained`` in the classes of ``task``, ``(n, task.outputs)``.
-
-    Where several classes count as one (HANS has two classes, MNLI models three), the largest of their
-    scores stands for it, so that the predicted class is that of the unmerged prediction.
-    """
-    class_map = task.class_map(trained)
-    if class_map is None:
-        return outputs
-    return np.ascontiguousarray(np.stack([outputs[:, those].max(axis=1) for those in class_map], axis=1))
-
-
 def _training_summary(run: PlannedRun, training: TrainingRecord | None) -> dict[str, Any]:
     if training is None:
         return {}
@@ -363,7 +232,8 @@ def _history(training: TrainingRecord | None) -> dict[str, Any]:
     }
 
 
-def _computation(workshop: Workshop, run: PlannedRun) -> dict[str, Any]:
+def _computation(run: PlannedRun, making: Making) -> dict[str, Any]:
+    workshop = making.workshop
     cuda = workshop.device.type == "cuda"
     return {
         "device": workshop.device.type,
@@ -372,7 +242,7 @@ def _computation(workshop: Workshop, run: PlannedRun) -> dict[str, Any]:
         "precision": run.settings.precision,
         "hub_commit": None if run.folder is None else fetched_commit(run.folder.path),
         "deterministic": not cuda or torch.are_deterministic_algorithms_enabled(),
-        "replicas": 1,
+        "replicas": making.replicas,
         "finetuning_seed": run.finetuning_seed,
     }
 

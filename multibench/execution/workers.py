@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from multibench.planning import Replicas
+
 __all__ = ["extra_workers", "run_arguments"]
 
 _GRACE_SECONDS = 20
@@ -24,9 +26,11 @@ def run_arguments(
     threads: int | None,
     offline: bool,
     retry_failed: bool,
+    replicas: Replicas,
 ) -> list[str]:
     """The command line of a silent ``multibench run`` with these options."""
     arguments = ["run", str(suite), "--results", str(results), "--device", device, "--quiet"]
+    arguments += ["--replicas", str(replicas)]
     for name, value in (("--data", data), ("--checkpoints", checkpoints), ("--threads", threads)):
         arguments += [] if value is None else [name, str(value)]
     for override in overrides:

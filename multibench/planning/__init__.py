@@ -2,5 +2,6 @@
 
 from multibench.planning.cost import Cost, machine_speed
 from multibench.planning.plan import Plan, PlannedRun, make_plan
+from multibench.planning.together import Replicas, explain, groups_of
 
-__all__ = ["Cost", "Plan", "PlannedRun", "machine_speed", "make_plan"]
+__all__ = ["Cost", "Plan", "PlannedRun", "Replicas", "explain", "groups_of", "machine_speed", "make_plan"]

@@ -28,7 +28,8 @@ def _suite(root: Path) -> Bench:
 
 
 def _start(bench: Bench) -> subprocess.Popen[str]:
-    words = ["-m", "multibench", "run", str(bench.suite), *bench.options, "--threads", "1"]
+    # Each run alone: what is left after an interruption would be trained in other groups, and so be rounded otherwise.
+    words = ["-m", "multibench", "run", str(bench.suite), *bench.options, "--threads", "1", "--replicas", "1"]
     return subprocess.Popen(
         [sys.executable, *words],
         cwd=REPOSITORY,

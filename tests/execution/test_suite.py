@@ -15,14 +15,14 @@ import torch
 
 from multibench.checkpoints.folder import open_folder
 from multibench.checkpoints.load import Dropout, Head, initialise_head, load_model
-from multibench.execution import run as run_module
+from multibench.execution import group as group_module
 from multibench.metrics import METRICS
 from multibench.recipes import Hyperparameters
 from multibench.results import Results
 from multibench.seeds import derive_seeds
 from multibench.tasks import DataSources, find_task, load_split
 from multibench.tasks.encode import encode
-from multibench.training.loop import train
+from multibench.training.loop import train, train_together
 from multibench.training.predict import predict
 from tests.support.command import multibench
 from tests.support.tiny import RECIPE, VOCABULARY, Bench, make_bench, weights_of, write_vocabulary
@@ -237,7 +237,7 @@ def test_an_added_evaluation_needs_no_training_where_weights_were_kept(
     bench.write(keep_weights="last", evaluations={"pairs": ["dev", "extra"]})
     assert bench.plan().count("missing") == 2
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "train", no_training)
+        patch.setattr(group_module, "train_together", no_training)
         assert sum(bench.run().made.values()) == 2
     after = _bits(bench)
     assert set(after) == {(run_id, name) for run_id in ids for name in ("pairs.dev", "pairs.extra")}
@@ -248,7 +248,7 @@ def test_an_added_evaluation_needs_no_training_where_weights_were_kept(
     assert len(list((bench.store.folder / "replaced").iterdir())) == 2
     fresh = make_bench(bench.root / "fresh")
     fresh.write(evaluations={"pairs": ["extra"]})
-    fresh.run()
+    fresh.run(replicas="auto")  # as the command above: both runs together
     assert _bits(fresh).items() <= after.items()
 
 
@@ -340,11 +340,11 @@ def test_a_run_that_fails_is_stored_and_made_again_on_demand(
         attempts.append(1)
         if len(attempts) == 2:
             raise RuntimeError("CUDA out of memory\nand more of it")
-        return train(*words, **options)
+        return train_together(*words, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "train", second_fails)
-        outcome = multibench("run", bench.suite, *bench.options, "--threads", 1)
+        patch.setattr(group_module, "train_together", second_fails)
+        outcome = multibench("run", bench.suite, *bench.options, "--threads", 1, "--replicas", 1)
     assert outcome.code == 1
     assert "1 failed" in outcome.err
     assert "Traceback" not in outcome.err
@@ -445,7 +445,7 @@ def test_two_vocabularies_in_one_suite_do_not_mix(bench: Bench) -> None:
 
 
 def test_damaged_runs_are_reported_set_aside_and_made_again(bench: Bench) -> None:
-    bench.run()
+    bench.run(replicas="auto")  # as the command below
     before = _bits(bench)
     first, second = bench.store.run_ids()
     for path in (

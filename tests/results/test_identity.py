@@ -31,6 +31,7 @@ OPTIONS = {
     "device",
     "threads",
     "workers",
+    "replicas",
     "offline",
     "retry_failed",
     "quiet",

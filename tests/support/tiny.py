@@ -330,7 +330,8 @@ class Bench:
         return api.plan(self.suite, self.results, self.data, overrides=overrides)
 
     def run(self, *overrides: str, **options: Any) -> SuiteOutcome:
-        """``api.run`` of the suite, on one thread."""
+        """``api.run`` of the suite, on one thread and, if not told otherwise, each run alone."""
+        options = {"replicas": 1, **options}
         return api.run(
             self.suite, self.results, self.data, overrides=overrides, threads=1, quiet=True, **options
         )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from multibench.errors import DataError
-from multibench.execution.run import in_classes_of
+from multibench.execution.evaluation import in_classes_of
 from multibench.metrics import METRICS
 from multibench.metrics.squad import answer_outputs
 from multibench.tasks import DataSources, Examples, clusters, find_task, load_split

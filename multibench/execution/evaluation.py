@@ -1,0 +1,134 @@
+"""Applying a fine-tuned model to the evaluations of its run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multibench.errors import CheckpointError, StatisticsError
+from multibench.execution.modules import module_scores
+from multibench.execution.workshop import Workshop
+from multibench.metrics.squad import answer_outputs, given_answers
+from multibench.planning import PlannedRun
+from multibench.results.store import Predictions
+from multibench.results.summary import collapse_evidence, evaluation_summary
+from multibench.tasks import Task
+from multibench.training.predict import predict, predict_spans
+from multibench.training.spans import best_answers
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["check_inputs", "encode_evaluations", "evaluate_all", "in_classes_of"]
+
+
+def check_inputs(run: PlannedRun) -> None:
+    """Refuse what no training could mend: inputs longer than the model, an own head without class names.
+
+    Raises ``CheckpointError``.
+    """
+    assert run.folder is not None
+    limit = run.folder.config["max_position_embeddings"]
+    if run.settings.max_length > limit:
+        raise CheckpointError(
+            f"max_length is {run.settings.max_length}, but {run.checkpoint.id} has {limit} positions."
+        )
+    _own_head_order(run)
+
+
+def encode_evaluations(run: PlannedRun, workshop: Workshop) -> None:
+    """Encode what the run will be applied to: what is wrong with it shows before the training, not after it."""
+    assert run.folder is not None
+    for task, split in run.evaluations:
+        if task.kind == "span":
+            workshop.windows(run.folder, task, split, run.settings)
+        else:
+            workshop.encoded(run.folder, task, split, run.settings.max_length)
+
+
+def _own_head_order(run: PlannedRun) -> list[int] | None:
+    """For a checkpoint's own head: its output number of each of the task's classes."""
+    if run.finetuning_seed is not None or run.task.kind != "classification":
+        return None
+    assert run.folder is not None
+    return run.folder.class_order(run.task.labels)
+
+
+def evaluate_all(
+    model: PreTrainedModel, run: PlannedRun, workshop: Workshop
+) -> tuple[dict[str, Predictions], dict[str, Any], list[str]]:
+    """Predictions and summaries of every evaluation of the run, and evidence of collapse.
+
+    Raises ``StatisticsError`` for outputs that are no numbers.
+    """
+    predictions: dict[str, Predictions] = {}
+    evaluations: dict[str, Any] = {}
+    evidence: list[str] = []
+    for task, split in run.evaluations:
+        name = f"{task.name}.{split}"
+        evaluate = _evaluate_spans if task.kind == "span" else _evaluate
+        predictions[name], collapse = evaluate(model, run, workshop, task, split)
+        outputs = predictions[name].outputs
+        if task.kind != "span" and not np.isfinite(outputs).all():
+            raise StatisticsError(
+                f"{np.count_nonzero(~np.isfinite(outputs))} outputs on {name} are NaN or infinite"
+            )
+        examples = workshop.examples(task, split)
+        evaluations[name] = evaluation_summary(task, examples, outputs)
+        if workshop.modules and examples.labels is not None:
+            evaluations[name]["evaluate"] = module_scores(
+                workshop.modules, task, examples, predictions[name], run.settings.null_threshold
+            )
+        if collapse:
+            evidence.append(f"{name}: {collapse}")
+    return predictions, evaluations, evidence
+
+
+def _evaluate(
+    model: PreTrainedModel, run: PlannedRun, workshop: Workshop, task: Task, split: str
+) -> tuple[Predictions, str | None]:
+    """Predictions of classes or scores, and evidence that they are constant."""
+    assert run.folder is not None
+    examples = workshop.examples(task, split)
+    encoded = workshop.encoded(run.folder, task, split, run.settings.max_length)
+    outputs = predict(model, encoded, run.settings.precision)
+    order = _own_head_order(run)
+    if order is not None:
+        outputs = np.ascontiguousarray(outputs[:, order])
+    outputs = in_classes_of(task, run.task, outputs)
+    return Predictions(examples.ids, outputs, examples.labels), collapse_evidence(task, outputs)
+
+
+def _evaluate_spans(
+    model: PreTrainedModel, run: PlannedRun, workshop: Workshop, task: Task, split: str
+) -> tuple[Predictions, str | None]:
+    """Predictions of answers, and evidence that they are all the same."""
+    assert run.folder is not None
+    task.class_map(run.task)  # refuses models of other kinds
+    settings = run.settings
+    examples = workshop.examples(task, split)
+    windows = workshop.windows(run.folder, task, split, settings)
+    scores = predict_spans(model, windows, settings.precision)
+    best = best_answers(windows, scores, examples.texts[1], settings.n_best, settings.max_answer_length)
+    threshold = settings.null_threshold if task.unanswerable else None
+    gold = None
+    if examples.answers is not None:
+        gold = [[answer.text for answer in each] for each in examples.answers]
+    outputs = answer_outputs(best.texts, best.null_odds, gold, threshold)
+    answers = given_answers(best.texts, best.null_odds, threshold)
+    evidence = collapse_evidence(task, outputs, answers)
+    return Predictions(examples.ids, outputs, examples.labels, best.texts), evidence
+
+
+def in_classes_of(task: Task, trained: Task, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Outputs of a model of ``trained`` in the classes of ``task``, ``(n, task.outputs)``.
+
+    Where several classes count as one (HANS has two classes, MNLI models three), the largest of their
+    scores stands for it, so that the predicted class is that of the unmerged prediction.
+    """
+    class_map = task.class_map(trained)
+    if class_map is None:
+        return outputs
+    return np.ascontiguousarray(np.stack([outputs[:, those].max(axis=1) for those in class_map], axis=1))

@@ -1,0 +1,188 @@
+"""Runs that are trained together: which, how they are stored, and what happens when something goes wrong."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from multibench.errors import StorageError
+from multibench.execution import group as group_module
+from multibench.execution.models import Models
+from multibench.execution.storing import Storing
+from multibench.planning import groups_of
+from multibench.planning.together import choose_replicas
+from multibench.results import Results, RunStore
+from multibench.training.loop import train_together
+from tests.support.command import multibench
+from tests.support.tiny import RECIPE, Bench, make_bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """Two settings and two seeds of one task: four runs that go together, and two of another that do not."""
+    made = make_bench(tmp_path)
+    made.write(
+        tasks=[made.task("pairs"), made.task("tones")],
+        recipe={**RECIPE, "tasks": {"pairs": {"learning_rate": [1e-3, 3e-3]}}},
+    )
+    return made
+
+
+def _outputs(results: Path) -> dict[str, np.ndarray]:
+    return {
+        run.run_id: run.store.predictions(run.run_id, name).outputs
+        for run in Results.open(results).stored
+        for name in run.manifest["evaluations"]
+    }
+
+
+def test_runs_together_are_stored_as_they_are_alone_up_to_rounding(bench: Bench, tmp_path: Path) -> None:
+    outcome = multibench("run", bench.suite, *bench.options, "--threads", 1)
+    assert outcome.code == 0, outcome.err
+    assert "[6/6]" in outcome.err
+    recorded = Counter(run.manifest["provenance"]["replicas"] for run in bench.opened().stored)
+    assert recorded == {4: 4, 2: 2}
+    assert not list((bench.store.folder / "claims").glob("[!.]*"))
+    command = ["--results", tmp_path / "alone", "--data", bench.data, "--threads", 1, "--replicas", 1]
+    assert multibench("run", bench.suite, *command).code == 0
+    together, alone = _outputs(bench.results), _outputs(tmp_path / "alone")
+    assert together.keys() == alone.keys()
+    for run_id, outputs in alone.items():
+        np.testing.assert_allclose(together[run_id], outputs, atol=1e-4)
+    assert len({outputs.tobytes() for outputs in together.values()}) == 6
+
+
+def test_what_is_trained_together_gives_the_same_bits_again(bench: Bench, tmp_path: Path) -> None:
+    bench.run(replicas="auto")
+    again = make_bench(tmp_path / "again")
+    again.write(
+        tasks=[again.task("tones"), again.task("pairs")],
+        recipe={**RECIPE, "tasks": {"pairs": {"learning_rate": [1e-3, 3e-3]}}},
+    )
+    again.run(replicas="auto")
+    one, other = _outputs(bench.results), _outputs(again.results)
+    assert {k: v.tobytes() for k, v in one.items()} == {k: v.tobytes() for k, v in other.items()}
+
+
+def test_a_group_that_fails_is_tried_one_by_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def fails(model: Any, stack: Any, encoded: Any, labels: Any, replicas: Any, on_step: Any) -> Any:
+        sizes.append(len(replicas))
+        if len(replicas) == 4 or len(sizes) == 3:
+            raise RuntimeError("out of memory")
+        return train_together(model, stack, encoded, labels, replicas, on_step)
+
+    monkeypatch.setattr(group_module, "train_together", fails)
+    outcome = multibench("run", bench.suite, *bench.options, "--threads", 1)
+    assert outcome.code == 1
+    assert sizes == [4, 1, 1, 1, 1, 2]
+    assert "4 runs together failed (RuntimeError: out of memory); each is tried alone." in outcome.err
+    states = Counter(run.fields["status"] == "failed" for run in bench.opened().stored)
+    assert states == {False: 5, True: 1}
+
+
+def test_a_diverged_run_leaves_the_group_alone(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    bench.write(recipe={**RECIPE, "learning_rate": [1e-3, 1e30], "clip_norm": None}, finetuning_seeds=[0])
+    bench.run(replicas=2)
+    by_rate = {run.fields["learning_rate"]: run for run in bench.opened().stored}
+    assert by_rate[1e30].fields["status"] == "diverged"
+    assert by_rate[1e-3].fields["status"] in {"finished", "collapsed"}
+    assert {run.manifest["provenance"]["replicas"] for run in by_rate.values()} == {2}
+
+
+def test_a_disk_that_refuses_ends_the_call_and_releases_every_claim(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: RunStore, *words: Any, **options: Any) -> None:
+        raise StorageError("Nothing could be written: the disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStore, "write", full)
+        with pytest.raises(StorageError, match="the disk is full"):
+            bench.run(replicas="auto")
+    assert not list((bench.store.folder / "claims").glob("[!.]*"))
+    assert sum(bench.run(replicas="auto").made.values()) == 6
+
+
+def test_groups_are_of_like_runs_and_of_like_sizes(bench: Bench) -> None:
+    runs = bench.plan("finetuning_seeds=0-4").runs
+    assert [len(group) for group in groups_of(runs, "auto", "cpu")] == [10, 5]
+    assert [len(group) for group in groups_of(runs, 4, "cpu")] == [3, 3, 4, 2, 3]
+    assert [len(group) for group in groups_of(runs, 1, "cpu")] == [1] * 15
+    for group in groups_of(runs, 4, "cpu"):
+        assert len({(run.task.name, run.settings.batch_size) for run in group}) == 1
+    mixed = bench.plan("recipe.batch_size=[8,16]").runs
+    assert sorted(len(group) for group in groups_of(mixed, "auto", "cpu")) == [2, 2, 4, 4]
+    untrained = [replace(run, finetuning_seed=None) for run in runs]
+    assert [len(group) for group in groups_of(untrained, 8, "cpu")] == [1] * 15
+
+
+def test_the_size_of_a_step_decides_how_many(bench: Bench) -> None:
+    (run, *_) = bench.plan().runs
+    assert choose_replicas([run] * 100, "auto", "cpu").replicas == 32
+    assert choose_replicas([run] * 100, 7, "cpu").replicas == 7
+    large = run.settings.model_copy(update={"batch_size": 2_000})
+    choice = choose_replicas([replace(run, settings=large)] * 100, "auto", "cpu")
+    assert choice.replicas == 1
+    assert "keeps a cpu busy" in choice.reason
+
+
+def test_plan_explains_what_would_be_done(bench: Bench) -> None:
+    shown = multibench("plan", bench.suite, *bench.options, "--explain")
+    assert shown.code == 0, shown.err
+    assert "4 runs of" in shown.out
+    assert "4 at a time (all 4 runs that can be trained together)" in shown.out
+    assert "exact steps, each cut into micro-batches of like lengths, fp32" in " ".join(shown.out.split())
+    bucketed = multibench(
+        "plan", bench.suite, *bench.options, "--explain", "--set", "recipe.batching=bucketed"
+    )
+    assert "bucketed steps" in bucketed.out
+
+
+def test_a_number_of_replicas_has_to_be_one(bench: Bench) -> None:
+    said = multibench("run", bench.suite, *bench.options, "--replicas", "none")
+    assert said.code == 2
+    assert "'none' is no number of runs" in said.err
+
+
+def test_the_following_model_is_loaded_meanwhile(bench: Bench) -> None:
+    first, *_, last = bench.plan().runs
+    with Models() as models:
+        models.expect(last)
+        assert models.load(last).config.num_labels == last.task.outputs
+        models.expect(last)
+        assert models.load(first).config.num_labels == first.task.outputs  # another than expected
+        models.expect(None)
+        assert models.load(last).config.num_labels == last.task.outputs
+
+
+def _interrupted(store: Callable[[], None]) -> None:
+    with Storing() as storing:
+        storing.add(store, lambda: None)
+        raise KeyboardInterrupt
+
+
+def test_storing_tells_in_order_and_finishes_what_it_was_given() -> None:
+    told: list[int] = []
+    done: list[int] = []
+
+    def slow(number: int) -> None:
+        time.sleep(0.01 * (3 - number))
+        done.append(number)
+
+    with Storing() as storing:
+        for number in range(3):
+            storing.add(lambda n=number: slow(n), lambda n=number: told.append(n))  # type: ignore[misc]
+    assert told == done == [0, 1, 2]
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(lambda: slow(2))
+    assert done == [0, 1, 2, 2]
