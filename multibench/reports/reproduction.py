@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from multibench.errors import StatisticsError
+from multibench.recipes import RECIPES
 from multibench.reference import (
     DEFAULT_MARGIN,
     MATCH_LEVEL,
@@ -50,7 +51,7 @@ def reproduce(reference: str, results: Results | None = None, margin: float = DE
         rows = [_figure(c) | _held_against(results, table, c, margin) | _protocol(c) for c in cells]
         notes = _explanation(margin)
     needs = suite_needs(table, results)
-    notes += [*table.remarks, *_remarks(cells), *map(str, needs), without_suite(table)]
+    notes += [*table.remarks, *_remarks(cells), *_substitutes(table), *map(str, needs), without_suite(table)]
     notes += results.damaged if results is not None else ()
     columns = [
         name for name in rows[0] if name not in _BESIDE and any(row[name] not in ("", None) for row in rows)
@@ -170,6 +171,17 @@ def _remarks(cells: Iterable[PublishedCell]) -> list[str]:
             own.append(f"{cell.row.model}, {cell.evaluation}, {cell.metric}: {' '.join(texts)}")
         notes += own
     return notes
+
+
+def _substitutes(reference: Reference) -> list[str]:
+    """Hyperparameters of the published runs that cannot be had here, and what the recipes have in their place."""
+    return [
+        f"The recipe {cell.row.recipe} has {name} {fact.value}; the published runs had {fact.published}."
+        for cell in reference.cells()
+        if cell.row.recipe and not obstacle(reference, cell)
+        for name, fact in RECIPES.get(cell.row.recipe).facts(cell.task).items()
+        if fact.published is not None
+    ]
 
 
 def _percent(value: Decimal | None, row: Row) -> Quantity | None:

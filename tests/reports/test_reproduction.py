@@ -375,6 +375,12 @@ def test_known_misprints_are_shown() -> None:
     assert "doubtful: a misprint" in text
 
 
+def test_what_cannot_be_run_as_published_is_said() -> None:
+    notes = reproduce("dle_pytorch").notes
+    assert "The recipe dle_squad has precision fp32; the published runs had fp16." in notes
+    assert len(notes) == len(set(notes))
+
+
 def test_digits_are_printed_as_published() -> None:
     rows = {(r["model"], r["metric"]): r for r in reproduce("multiberts_e2").rows}
     assert str(rows["MultiBERTs 2M", "exact_match"]["published"]) == "74.7291"
