@@ -30,6 +30,7 @@ WITHOUT_TORCH = [
     "multibench.metrics",
     "multibench.planning",
     "multibench.recipes",
+    "multibench.reference",
     "multibench.reports",
     "multibench.results",
     "multibench.stats",
