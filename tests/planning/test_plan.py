@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from multibench.planning import Plan, make_plan
+from multibench.results import Predictions, index
+from multibench.results import store as store_module
+from multibench.suite import load_suite
+from multibench.tasks import DataSources, load_split
 from tests.support.command import multibench
 from tests.support.tiny import RECIPE, Bench, make_bench
 
@@ -77,3 +85,69 @@ def test_the_json_of_a_plan_is_complete(bench: Bench) -> None:
     assert all(run["evaluations"] == ["pairs.dev"] for run in found["list"])
     assert {run["settings"]["learning_rate"] for run in found["list"]} == {RECIPE["learning_rate"]}
     assert found["missing_cost"]["tokens"] == 2 * (48 * 2 + 24) * 12
+
+
+def _verified(bench: Bench) -> Plan:
+    """The plan that ``run`` makes."""
+    return make_plan(load_suite(bench.suite), bench.store, DataSources(bench.data), verify=True)
+
+
+def _store_as_finished(bench: Bench) -> None:
+    """What the suite's runs would leave behind, a long time ago."""
+    for run in bench.plan().runs:
+        assert run.identity is not None
+        dev = load_split(run.task, "dev", DataSources(bench.data))
+        outputs = np.zeros((len(dev), 2), np.float32)
+        record = {
+            "status": "finished",
+            "identity": run.identity.to_dict(),
+            "labels": run.labels(),
+            "evaluations": {"pairs.dev": {"data": dev.fingerprint}},
+        }
+        bench.store.write(
+            run.identity.run_id, record, {}, {"pairs.dev": Predictions(dev.ids, outputs, dev.labels)}
+        )
+    for path in bench.store.runs.rglob("*"):
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+
+
+def test_what_was_verified_before_is_trusted_until_it_changes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "_WORTH_WRITING", 1)
+    monkeypatch.setattr(index, "_SETTLED_NS", 0)
+    _store_as_finished(bench)
+    assert _verified(bench).count("done") == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "_sha256", lambda path: pytest.fail(f"{path} was read again"))
+        assert _verified(bench).count("done") == 2
+    harmed = bench.store.run_ids()[0]
+    path = bench.store.path(harmed) / "predictions/pairs.dev.parquet"
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    plan = _verified(bench)
+    assert plan.damaged == {harmed}
+    assert [run.state for run in plan.runs if run.run_id == harmed] == ["missing"]
+    assert plan.count("done") == 1
+    assert f"{harmed} is damaged and counts as missing: {path} does not match" in " ".join(plan.remarks)
+
+
+def test_the_weights_of_stored_runs_are_known_when_they_are_gone(bench: Bench) -> None:
+    """Runs of a checkpoint of the catalogue that was here keep their ids, and so count as done."""
+    shutil.copytree(bench.root / "bert", bench.root / "checkpoints/google/multiberts-seed_0")
+    bench.write(checkpoints=[{"ids": "google/multiberts-seed_0"}])
+    suite, sources = load_suite(bench.suite), DataSources(bench.data)
+    here = make_plan(suite, bench.store, sources, bench.root / "checkpoints")
+    run = here.runs[0]
+    assert run.identity is not None
+    record = {
+        "status": "diverged",
+        "identity": run.identity.to_dict(),
+        "labels": run.labels(),
+        "evaluations": {},
+    }
+    bench.store.write(run.identity.run_id, record, {}, {})
+    gone = make_plan(suite, bench.store, sources)
+    assert [run.run_id for run in gone.runs] == [run.run_id for run in here.runs]
+    assert [run.state for run in gone.runs] == ["diverged", "missing"]
