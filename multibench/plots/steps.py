@@ -11,7 +11,6 @@ from multibench.plots.house import (
     MARKERS,
     PALETTE,
     axes_of,
-    by_texts,
     drawn,
     estimate_in,
     label,
@@ -40,7 +39,8 @@ def learning_curves(results: Results | Findings, evaluation: str) -> Figure:
     findings = findings_of(results)
     rows = rows_of(findings.dynamics, evaluation, "steps")
     figure, axes = axes_of(3.4)
-    for k, (title, members) in enumerate(by_texts(rows, "family", "setting").items()):
+    curves = _curves(rows)
+    for k, members in enumerate(curves):
         color = PALETTE[k % len(PALETTE)]
         for seed in _seed_curves(findings, members):
             axes.plot(*zip(*seed, strict=True), color=color, linewidth=0.6, alpha=0.35)
@@ -52,7 +52,7 @@ def learning_curves(results: Results | Findings, evaluation: str) -> Figure:
             color=color,
             marker=MARKERS[k % len(MARKERS)],
             markersize=4.5,
-            label=label(title),
+            label=label(_title(members, several=len(curves) > 1)),
         )
         low, high = [100 * b.low for b in bands], [100 * b.high for b in bands]
         axes.fill_between(steps, low, high, color=color, alpha=0.18, linewidth=0)
@@ -62,6 +62,31 @@ def learning_curves(results: Results | Findings, evaluation: str) -> Figure:
     axes.set_title(f"{label(evaluation)}: {estimate_in(rows[0]).level:.0%} bands over all steps")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
+
+
+def _curves(rows: list[dict[str, Cell]]) -> list[list[dict[str, Cell]]]:
+    """The rows of each curve: a new one begins with another family, or where steps begin again."""
+    found: list[list[dict[str, Cell]]] = []
+    for row in rows:
+        last = found[-1][-1] if found else None
+        if (
+            last is None
+            or row["family"] != last["family"]
+            or number_in(row, "step") <= number_in(last, "step")
+        ):
+            found.append([])
+        found[-1].append(row)
+    return found
+
+
+def _title(members: list[dict[str, Cell]], several: bool) -> str:
+    """The family, with its setting where there is one for all steps and another curve to tell it from."""
+    settings = {row["setting"] for row in members}
+    return (
+        f"{members[0]['family']} {settings.pop()}"
+        if several and len(settings) == 1
+        else str(members[0]["family"])
+    )
 
 
 def _seed_curves(findings: Findings, members: list[dict[str, Cell]]) -> list[list[tuple[float, float]]]:

@@ -131,6 +131,7 @@ def test_the_summary_says_gains_with_intervals(reported: Reported) -> None:
     assert "1 diverged, 1 failed" in text
 
 
+@pytest.mark.slow
 def test_same_bytes_in_another_process(tmp_path: Path) -> None:
     groups = (Group("multiberts", 0.4, range(3), 1_000_000), Group("multiberts", 1.2, range(4), 2_000_000))
     write_population(tmp_path / "results", groups, ("rte",), finetuning_seeds=2, examples=40)
