@@ -64,9 +64,7 @@ class Sequences:
         return cls(number, number * length, number * length**2)
 
     def __add__(self, other: Sequences) -> Sequences:
-        return Sequences(
-            self.number + other.number, self.tokens + other.tokens, self.squares + other.squares
-        )
+        return Sequences(self.number + other.number, self.tokens + other.tokens, self.squares + other.squares)
 
     def times(self, factor: float) -> Sequences:
         """``factor`` times as many."""
