@@ -77,6 +77,10 @@ def step_curves(
                     tensor.as_released,
                 )
                 curves.append(curve)
+                if any(chosen.estimand != "mean" for chosen in having):
+                    refused.append(
+                        f"{curve.family}, {evaluation}, {name}: means over seeds are shown, not medians."
+                    )
     if not curves and refused:
         raise ResultsError(refused[0])
     if not curves:

@@ -12,13 +12,14 @@ from numpy.typing import ArrayLike
 
 from multibench.errors import StatisticsError
 from multibench.metrics import METRICS
-from multibench.metrics.base import Array, Metric, class_outputs
+from multibench.metrics.base import Array, Metric
 from multibench.stats.agreement import KINDS, pair_agreement
 from multibench.stats.components import components_of, finetuning_design
 from multibench.stats.crossed import Crossed, crossed_delta, crossed_group, levels, pseudo_scores
 from multibench.stats.curve import Curve, curve_of, joint_level
 from multibench.stats.equivalence import EquivalenceTest, equivalence
 from multibench.stats.estimate import Estimate, plain
+from multibench.stats.instances import answers_of
 from multibench.stats.layout import Group, RunInfo
 from multibench.stats.problem import MetricLike, Problem, Undefined, prepare
 
@@ -34,7 +35,7 @@ class StepEstimates:
     ``score`` has an interval of its own, ``band`` the bounds that hold for all steps at once. ``seed_sd`` is the
     standard deviation of pretraining seeds (the root of the variance component, 0 where that is negative).
     ``agreement`` is that of runs of different pretraining seeds (of one seed where there is but one), ``None``
-    for metrics that compare no classes. ``difference`` is this step minus the last, paired; ``None`` at the last.
+    for numbers. ``difference`` is this step minus the last, paired; ``None`` at the last.
     """
 
     step: int
@@ -296,13 +297,11 @@ def _agreements(
 ) -> list[Estimate | None]:
     """Agreement of different pretraining seeds at each step; of the runs of one seed if there is but one."""
     known = METRICS.get(metric) if isinstance(metric, str) else metric
-    if (
-        not isinstance(known, Metric)
-        or known.takes != "classes"
-        or any(g.n_runs < 2 for g in groups.values())
-    ):
+    assert isinstance(known, Metric)
+    answers = answers_of(known, np.asarray(labels), np.asarray(preds))
+    if answers is None or any(group.n_runs < 2 for group in groups.values()):
         return [None] * len(groups)
-    answers = class_outputs(np.asarray(labels), preds, known.name)[problem.table.order]
+    answers = answers[problem.table.order]
     found: list[Estimate | None] = []
     for group in groups.values():
         kind = KINDS[1] if group.n_seeds > 1 else KINDS[0]

@@ -19,7 +19,15 @@ from multibench.stats.anova import two_way
 from multibench.stats.estimate import Estimate, plain
 from multibench.stats.layout import Group, RunInfo, RunTable, content_key, run_table
 
-__all__ = ["Agreement", "Difficulty", "Instances", "difficulty", "instances_of", "seed_agreement"]
+__all__ = [
+    "Agreement",
+    "Difficulty",
+    "Instances",
+    "answers_of",
+    "difficulty",
+    "instances_of",
+    "seed_agreement",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +110,18 @@ class Difficulty:
         return f"{len(self.mean):,} examples, mean {self.mean.mean():.4f}, reliability {self.reliability:.2f}"
 
 
+def answers_of(metric: Metric, labels: Array, outputs: Array) -> Array | None:
+    """What is compared between runs, ``(n_runs, n_examples)``: classes, or whether a question is answered exactly.
+
+    ``None`` where outputs are numbers, or scores that were computed elsewhere.
+    """
+    if metric.takes == "classes":
+        return class_outputs(labels, outputs, metric.name)
+    if metric.takes == "answers" and outputs.ndim == 3:
+        return np.asarray(outputs[:, :, ANSWER_OUTPUTS.index("exact")] > 0)
+    return None
+
+
 def instances_of(run_info: RunInfo, preds: ArrayLike, labels: ArrayLike, metric: str | Metric) -> Instances:
     """What each run did on each example, as ``metric`` sees it; arguments as in ``multibootstrap``.
 
@@ -122,19 +142,17 @@ def instances_of(run_info: RunInfo, preds: ArrayLike, labels: ArrayLike, metric:
     outputs, gold = np.asarray(preds), np.asarray(labels)
     prepared = known.prepare(gold, outputs)
     table = run_table(run_info, len(outputs), lambda: content_key(gold, outputs))
-    correct = answers = values = None
+    answers = answers_of(known, gold, outputs)
+    correct = values = None
     unit = "score"
     if known.takes == "classes":
-        answers = class_outputs(gold, outputs, known.name)
-        correct = answers == class_labels(gold, known.name)
+        correct = np.asarray(answers == class_labels(gold, known.name))
         credit, unit = correct.astype(np.float64), "share of runs that are right"
     elif isinstance(prepared, PreparedMean):
         credit = prepared.values.astype(np.float64)
-        if known.takes == "answers" and outputs.ndim == 3:
-            correct = outputs[:, :, ANSWER_OUTPUTS.index("exact")] > 0
-        elif bool(np.isin(credit, (0, 1)).all()):
-            correct = credit > 0
-        answers = correct
+        if answers is None and bool(np.isin(credit, (0, 1)).all()):
+            answers = credit > 0
+        correct = answers
     else:
         values = value_outputs(gold, outputs, known.name)
         credit, unit = -np.abs(values - value_labels(gold, known.name)), "absolute error, with a minus"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,32 @@ def test_claims_are_nested_and_stop_at_the_first_that_fails() -> None:
     assert "no step but the last" in str(settled_from(differences, 1e-9))
     with pytest.raises(StatisticsError, match="give a positive fraction"):
         settled_from(differences, -0.1)
+
+
+def test_an_unknown_difference_ends_the_claims() -> None:
+    outputs, labels = study(np.random.default_rng(5), 100)
+    found = dynamics(INFO, outputs, labels, "accuracy", rng=0)
+    differences = [(s.step, s.difference) for s in found.steps if s.difference is not None]
+    step, known = differences[1]
+    unknown = replace(known.estimate, value=float("nan"), standard_error=float("nan"))
+    settled = settled_from([differences[0], (step, replace(known, estimate=unknown)), differences[2]], 0.9)
+    assert settled.step == STEPS[2]
+    assert np.isnan(settled.p_values[:2]).all()
+
+
+def test_answers_to_questions_agree_where_both_are_exact() -> None:
+    rng = np.random.default_rng(9)
+    outputs = np.zeros((48, 30, 5))
+    outputs[:, :, 0] = rng.integers(0, 2, (48, 30))
+    outputs[:, :, 1] = np.maximum(outputs[:, :, 0], rng.uniform(0, 1, (48, 30)))
+    found = dynamics(INFO, outputs, np.ones(30, dtype=int), "answer_f1", rng=0)
+    own = outputs[np.array(INFO["step"]) == STEPS[0]][:, :, 0]
+    pairs = [(own[a] == own[b]).mean() for a in range(12) for b in range(12) if a // 2 != b // 2]
+    agreement = found.steps[0].agreement
+    assert agreement is not None
+    assert agreement.value == pytest.approx(np.mean(pairs))
+    numbers = dynamics(INFO, outputs[:, :, 1], rng.uniform(0, 1, 30), "pearson", rng=0)
+    assert numbers.steps[0].agreement is None
 
 
 def test_too_few_seeds_make_no_claim() -> None:
