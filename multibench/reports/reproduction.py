@@ -69,6 +69,8 @@ def _figure(cell: PublishedCell) -> dict[str, Cell]:
     """One figure and what is printed with it."""
     row, figure = cell.row, cell.figure
     spread = None if figure.spread is None else Decimal(f"{figure.spread:.2g}")
+    low, high = figure.interval or (None, None)
+    first, last = figure.range or (None, None)
     return {
         "model": row.model,
         "evaluation": cell.evaluation,
@@ -76,8 +78,10 @@ def _figure(cell: PublishedCell) -> dict[str, Cell]:
         "published": _percent(figure.centre, row),
         "sd": _percent(figure.sd or spread, row),
         "best": _percent(figure.maximum, row),
-        "published 95 %": _range(figure.interval, row),
-        "range": _range(figure.range, row),
+        "95 % low": _percent(low, row),
+        "95 % high": _percent(high, row),
+        "from": _percent(first, row),
+        "to": _percent(last, row),
         "published p": None if figure.p_value is None else float(figure.p_value),
     }
 
@@ -190,10 +194,6 @@ def _percent(value: Decimal | None, row: Row) -> Quantity | None:
         return None
     digits = value if row.unit == "percent" else value.scaleb(2)
     return Quantity(float(value * row.scale), f"{digits:f}", "published")
-
-
-def _range(bounds: tuple[Decimal, Decimal] | None, row: Row) -> str:
-    return "" if bounds is None else " to ".join(str(_percent(bound, row)) for bound in bounds)
 
 
 def _measured(value: float) -> Quantity:
