@@ -26,7 +26,7 @@ def provenance(findings: Findings) -> Section:
     """Where the runs come from, and the commands that make this report again."""
     stored = findings.results.stored
     digest = hashlib.sha256("\n".join(sorted(run.run_id for run in stored)).encode()).hexdigest()
-    suites = sorted({str(run.fields["suite"]) for run in stored})
+    suites = sorted({str(run.fields["suite"]) for run in stored if not run.manifest.get("imported")})
     words = ["multibench", "report", "RESULTS", "--out", "DIR", *_options(findings.options)]
     lines = [
         *(f"multibench run {shlex.quote(suite)}" for suite in suites),
@@ -83,11 +83,11 @@ def _origin(run: StoredRun) -> dict[str, str]:
     made: dict[str, Any] = run.manifest["provenance"]
     code, packages = made.get("code") or {}, made.get("packages") or {}
     commit = str(code.get("commit") or "")[:12] + (" with changes" if code.get("dirty") else "")
-    imported = made.get("imported") or run.manifest.get("imported")
+    imported = run.manifest.get("imported") or {}
     return {
         "suite": str(run.fields["suite"]),
         "recipe": str(run.fields["recipe"]),
-        "imported": "" if not imported else "yes",
+        "imported from": " of ".join(imported[key] for key in ("layout", "from") if key in imported),
         "multibench": str(packages.get("multibench") or ""),
         "commit": commit,
         "torch": str(packages.get("torch") or ""),

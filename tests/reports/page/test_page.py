@@ -25,7 +25,7 @@ pytestmark = pytest.mark.xdist_group("report")
 NAMES = {
     "run", "checkpoints", "setting", "evaluation", "metric", "selection", "over", "from", "to", "report", "pairing",
     "pretraining seed", "fine-tuning seed", "status", "component", "family", "task", "suite", "recipe", "multibench",
-    "commit", "torch", "transformers", "device", "precision", "chosen", "settled",
+    "commit", "imported from", "torch", "transformers", "device", "precision", "chosen", "settled",
     "pairs of runs with", "example", "label", "better", "differs",
 }  # fmt: skip
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?")
