@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from multibench.errors import MultibenchError, NameTakenError, UnknownNameError
 
-__all__ = ["Registry", "near_matches"]
+__all__ = ["Registry", "did_you_mean", "near_matches", "nearest_or_all"]
 
 T = TypeVar("T")
 
@@ -18,6 +18,19 @@ def near_matches(name: str, known: list[str], limit: int = 3) -> list[str]:
     by_folded = {entry.lower(): entry for entry in known}
     hits = difflib.get_close_matches(name.lower(), list(by_folded), n=limit, cutoff=0.6)
     return [by_folded[hit] for hit in hits]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A further sentence after one about an unknown ``name``, with a space before it; nothing if none is like it."""
+    near = near_matches(name, list(known))
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def nearest_or_all(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown ``name``: ``did you mean 'x'?``, or all names that are known."""
+    names = list(dict.fromkeys(known))
+    near = near_matches(name, names, limit=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}."
 
 
 class Registry(Generic[T]):
@@ -85,10 +98,8 @@ class Registry(Generic[T]):
 
     def _unknown(self, name: str) -> str:
         known = self.names()
-        near = near_matches(name, known)
-        hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
         shown = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
-        return f"There is no {self.kind} '{name}'.{hint} Known: {shown or 'none'}."
+        return f"There is no {self.kind} '{name}'.{did_you_mean(name, known)} Known: {shown or 'none'}."
 
     def _load(self) -> None:
         """Read what is read on first use; each of the two once, whatever becomes of it."""

@@ -15,7 +15,7 @@ from multibench.exchange.importer import Imported, ImportSource, folder_name, st
 from multibench.exchange.items import FinetuningSeeds, Item, Outputs, known_settings
 from multibench.exchange.layout import GOOGLE, INDEX, origin_in_release, read_steps, task_names
 from multibench.exchange.order import stated_order
-from multibench.registry import near_matches
+from multibench.registry import nearest_or_all
 from multibench.results import RunStore
 from multibench.tasks import Examples, Task, find_task
 from multibench.tasks.data import check_against_facts
@@ -119,8 +119,7 @@ def _read_indexed(
             continue
         task = tasks.get(cells["task"])
         if task is None:
-            near = near_matches(cells["task"], list(tasks), limit=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(tasks)}."
+            hint = nearest_or_all(cells["task"], tasks)
             raise DataError(f"{place}: there is no task {cells['task']!r}; {hint}")
         seed, finetuning_seed = (_number(cells, name, place) for name in ("pretrain_id", "ft_seed"))
         step = read_steps(cells["n_steps"], place)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from multibench.errors import DataError
 from multibench.exchange.items import known_settings
 from multibench.recipes import Hyperparameters
-from multibench.registry import near_matches
+from multibench.registry import nearest_or_all
 from multibench.tasks.files import Wanted, read_table, read_text
 
 __all__ = ["IndexRow", "Listed", "read_index"]
@@ -65,9 +65,8 @@ def read_index(path: Path) -> list[Listed]:
     legal = (*IndexRow.model_fields, *Hyperparameters.model_fields)
     for name in names:
         if name not in legal:
-            near = near_matches(name, list(legal), limit=1)
-            hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(legal)}."
-            raise DataError(f"The index {path} has the column {name!r}, which means nothing here. {hint}")
+            hint = nearest_or_all(name, legal)
+            raise DataError(f"The index {path} has the column {name!r}, which means nothing here; {hint}")
     table = read_table(path, format_, Wanted(("family", "task"), optional=tuple(names)))  # type: ignore[arg-type]
     listed = []
     for number in range(len(table)):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from multibench.errors import SuiteError
-from multibench.registry import near_matches
+from multibench.registry import nearest_or_all
 
 __all__ = ["SPAN_ONLY", "Hyperparameters", "expand_grid"]
 
@@ -164,9 +164,8 @@ def expand_grid(values: Mapping[str, Any], where: str = "the recipe") -> tuple[H
     legal = list(Hyperparameters.model_fields)
     for name, value in values.items():
         if name not in legal:
-            near = near_matches(str(name), legal)
-            hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(legal)}."
-            raise SuiteError(f"'{name}' in {where} is no hyperparameter. {hint}")
+            hint = nearest_or_all(str(name), legal)
+            raise SuiteError(f"'{name}' in {where} is no hyperparameter; {hint}")
         if value == []:
             raise SuiteError(f"{name} in {where} is an empty list; give one value or several.")
     names = [name for name in legal if name in values]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from multibench.errors import SuiteError
 from multibench.recipes.hyperparameters import SPAN_ONLY, Hyperparameters, expand_grid
-from multibench.registry import Registry, near_matches
+from multibench.registry import Registry, nearest_or_all
 
 __all__ = ["RECIPES", "SELECTION_RULES", "STATUSES", "Base", "Fact", "Recipe", "Selection", "read_recipe"]
 
@@ -109,8 +109,7 @@ class Recipe(_Table):
         for table in (self.hyperparameters, *self.overrides.values()):
             for name in table:
                 if name not in legal:
-                    near = near_matches(name, legal)
-                    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(legal)}"
+                    hint = nearest_or_all(name, legal).rstrip(".")
                     raise ValueError(f"'{name}' is no hyperparameter; {hint}")
         if strange := sorted(set(self.overrides) - set(self.tasks)):
             raise ValueError(f"overrides speaks of {', '.join(strange)}, which tasks does not list")

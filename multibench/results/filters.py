@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from multibench.errors import SuiteError
-from multibench.registry import near_matches
+from multibench.registry import nearest_or_all
 
 __all__ = ["RunFilter", "parse_filter"]
 
@@ -39,9 +39,8 @@ def parse_filter(text: str, fields: Sequence[str]) -> RunFilter:
         if not equals or not value.strip():
             raise SuiteError(f"The filter {text!r} is not of the form key=value[,key=value].")
         if key not in fields:
-            near = near_matches(key, list(fields), limit=1)
-            hint = f" Did you mean '{near[0]}'?" if near else f" Fields are {', '.join(fields)}."
-            raise SuiteError(f"The filter {text!r} names '{key}', which is no field of runs.{hint}")
+            hint = nearest_or_all(key, fields)
+            raise SuiteError(f"The filter {text!r} names '{key}', which is no field of runs; {hint}")
         conditions.append((key, tuple(v.strip() for v in value.split("|"))))
     return RunFilter(text, tuple(conditions))
 

@@ -17,7 +17,7 @@ from pydantic import (
 
 from multibench.errors import MultibenchError, SuiteError
 from multibench.recipes import RECIPES, SELECTION_RULES, Hyperparameters, Recipe
-from multibench.registry import near_matches
+from multibench.registry import nearest_or_all
 from multibench.suite.document import Document, parse_override, read_document
 from multibench.suite.entries import (
     CheckpointSelection,
@@ -108,8 +108,7 @@ class Suite(Closed):
 
     def _refuse_other_task(self, name: str, known: list[str], *location: str | int) -> None:
         if name not in known:
-            near = near_matches(name, known, limit=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(dict.fromkeys(known))}."
+            hint = nearest_or_all(name, known)
             raise Misplaced(f"'{name}' is no task of this suite; {hint}", *location)
 
     def evaluation(self, task: Task, target: str) -> tuple[Task, str]:
@@ -241,10 +240,7 @@ def _sentence(document: Document, error: ValidationError) -> str:
     where = document.where(location)
     key = str(location[-1]) if location else ""
     if first["type"] == "extra_forbidden":
-        legal = _legal_keys(location)
-        near = near_matches(key, legal, limit=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(legal)}."
-        return f"{where}: there is no key '{key}' here; {hint}"
+        return f"{where}: there is no key '{key}' here; {nearest_or_all(key, _legal_keys(location))}"
     if first["type"] == "missing":
         return f"{where}: the suite lacks '{key}'."
     message = first["msg"].removeprefix("Value error, ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from multibench.errors import UnknownNameError
-from multibench.registry import near_matches
+from multibench.registry import did_you_mean
 
 __all__ = ["find_suite", "is_suite", "shipped_suites"]
 
@@ -31,8 +31,7 @@ def find_suite(name: str) -> Path:
     shipped = shipped_suites()
     if is_suite(name):
         return Path(name) if _is_file(name) else shipped[name]
-    near = near_matches(name, list(shipped))
-    hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     raise UnknownNameError(
-        f"There is no suite '{name}'.{hint} Give a YAML file, or one of: {', '.join(shipped) or 'none'}."
+        f"There is no suite '{name}'.{did_you_mean(name, shipped)} "
+        f"Give a YAML file, or one of: {', '.join(shipped) or 'none'}."
     )

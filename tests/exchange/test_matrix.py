@@ -265,7 +265,7 @@ def _array(make: Callable[[], Any], pickled: bool = False) -> Callable[[Path, li
 
 
 DAMAGE: dict[str, tuple[Callable[[Path, list[dict[str, Any]]], Any], str]] = {
-    "unknown column": (_cells(learnig_rate=1), "Did you mean 'learning_rate'"),
+    "unknown column": (_cells(learnig_rate=1), "did you mean 'learning_rate'"),
     "no family": (_cells(family=""), "line 5: family"),
     "seed": (_cells(pretraining_seed="one"), "line 5: pretraining_seed"),
     "rate": (_cells(learning_rate="fast"), "line 5: learning_rate is 'fast'"),

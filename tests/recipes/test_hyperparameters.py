@@ -70,9 +70,9 @@ def test_illegal_values_are_refused_by_name(name: str, value: Any) -> None:
 
 
 def test_an_unknown_name_gets_the_nearest_legal_one() -> None:
-    with pytest.raises(SuiteError, match=r"'learing_rate' in my suite.*Did you mean 'learning_rate'\?"):
+    with pytest.raises(SuiteError, match=r"'learing_rate' in my suite.*did you mean 'learning_rate'\?"):
         expand_grid({**NEEDED, "learing_rate": 1e-5}, where="my suite")
-    with pytest.raises(SuiteError, match="Known: learning_rate, batch_size"):
+    with pytest.raises(SuiteError, match="known: learning_rate, batch_size"):
         expand_grid({**NEEDED, "zzz": 1})
 
 

@@ -308,7 +308,7 @@ def test_epsilon_follows_a_changed_optimizer_where_the_recipe_says_nothing() -> 
 
 
 def test_unknown_changes_and_recipes() -> None:
-    with pytest.raises(SuiteError, match="Did you mean 'epochs'"):
+    with pytest.raises(SuiteError, match="did you mean 'epochs'"):
         RECIPES.get("bert_glue").settings("rte", {"epoch": 3})
     with pytest.raises(UnknownNameError, match="multiberts_glue"):
         RECIPES.get("multibert_glue")

@@ -166,7 +166,7 @@ def test_compare_pairs_equal_seeds_and_shows_both_intervals(tmp_path: Path) -> N
     [
         ("step=7", "step=100", "base filter 'step=7' accepts no stored run"),
         ("step=0", "family=made_up", "share 6 runs"),
-        ("step=0", "stepp=100", "Did you mean 'step'"),
+        ("step=0", "stepp=100", "did you mean 'step'"),
         ("step", "step=100", "not of the form key=value"),
     ],
 )

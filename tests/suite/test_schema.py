@@ -146,18 +146,18 @@ BAD = {
         GOOD.replace("finetuning_seeds", "finetuning_seed"),
         ["{file}, line 10", "no key 'finetuning_seed'", "did you mean 'finetuning_seeds'?"],
     ),
-    "unknown key far from all": (GOOD + "    zzz: 1\n", ["{file}, line 11", "'zzz'", "known are name, "]),
+    "unknown key far from all": (GOOD + "    zzz: 1\n", ["{file}, line 11", "'zzz'", "known: name, "]),
     "unknown key of a checkpoint": (
         GOOD.replace("pretraining_seeds", "pretrain_seeds"),
         ["{file}, line 3", "did you mean 'pretraining_seeds'?"],
     ),
     "unknown hyperparameter": (
         GOOD.replace("learning_rate", "learning_rat"),
-        ["{file}, line 7", "'learning_rat'", "Did you mean 'learning_rate'"],
+        ["{file}, line 7", "'learning_rat'", "did you mean 'learning_rate'"],
     ),
     "unknown hyperparameter of a task": (
         GOOD.replace("epochs", "epoch"),
-        ["{file}, line 9", "'epoch'", "Did you mean 'epochs'"],
+        ["{file}, line 9", "'epoch'", "did you mean 'epochs'"],
     ),
     "illegal hyperparameter": (GOOD.replace("2e-5", "-1"), ["{file}, line 7", "learning_rate", "-1"]),
     "text for a number": (
@@ -300,7 +300,7 @@ def test_a_suite_nested_without_end_is_refused(tmp_path: Path) -> None:
         ("=3", ["expected key=value"]),
         ("recipe..epochs=3", ["expected key=value"]),
         ("recipe.epochs=[1", ["not valid YAML"]),
-        ("recipe.epoch=1", ["--set recipe.epoch=1: ", "Did you mean 'epochs'"]),
+        ("recipe.epoch=1", ["--set recipe.epoch=1: ", "did you mean 'epochs'"]),
         ("recipe.epochs=0", ["--set recipe.epochs=0: ", "epochs"]),
         ("tasks=[rtee]", ["--set tasks=[rtee]: ", "no task 'rtee'"]),
         ("tasks.5=cola", ["'tasks' is a list of 2", "from 0 to 1"]),

@@ -9,7 +9,7 @@ from multibench.checkpoints.catalogue.architecture import Architecture
 from multibench.checkpoints.catalogue.checkpoint import Checkpoint, Evidence, Family, Source
 from multibench.checkpoints.catalogue.families import built_in_files, read_family
 from multibench.errors import NameTakenError, SuiteError, UnknownNameError
-from multibench.registry import Registry, near_matches
+from multibench.registry import Registry, did_you_mean
 
 __all__ = [
     "FAMILIES",
@@ -47,12 +47,10 @@ def find(name: str) -> Checkpoint:
     index = _index(tuple(FAMILIES.names()))
     if name in index:
         return index[name]
-    near = near_matches(name, list(index))
-    hint = f" Did you mean {' or '.join(repr(entry) for entry in near)}?" if near else ""
     families = ", ".join(f"{family.name} ({len(family.checkpoints)})" for family in FAMILIES)
     raise UnknownNameError(
-        f"There is no checkpoint '{name}'.{hint} Known are {len(all_checkpoints())} checkpoints of these "
-        f"families: {families}. A folder with weights of your own is given by its path."
+        f"There is no checkpoint '{name}'.{did_you_mean(name, index)} Known are {len(all_checkpoints())} checkpoints "
+        f"of these families: {families}. A folder with weights of your own is given by its path."
     )
 
 

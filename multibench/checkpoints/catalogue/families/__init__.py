@@ -22,7 +22,7 @@ from typing import Any
 from multibench.checkpoints.catalogue.architecture import Architecture
 from multibench.checkpoints.catalogue.checkpoint import Checkpoint, Evidence, Family, Source
 from multibench.errors import CheckpointError, MultibenchError
-from multibench.registry import near_matches
+from multibench.registry import nearest_or_all
 
 __all__ = ["built_in_files", "read_family"]
 
@@ -222,6 +222,4 @@ def _check_aliases(checkpoints: list[Checkpoint]) -> None:
 def _refuse_unknown(table: Table, legal: tuple[str, ...], where: str) -> None:
     for key in table:
         if key not in legal:
-            near = near_matches(key, list(legal))
-            hint = f"did you mean '{near[0]}'?" if near else f"legal are {', '.join(legal)}."
-            raise CheckpointError(f"'{key}' is not known in {where}; {hint}")
+            raise CheckpointError(f"'{key}' is not known in {where}; {nearest_or_all(key, legal)}")
