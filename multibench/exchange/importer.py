@@ -254,12 +254,11 @@ def _content(
 def _predictions(task: Task, examples: Examples, outputs: Outputs) -> tuple[Predictions, str | None]:
     """What is stored of an evaluation, and evidence of collapse."""
     if isinstance(outputs, tuple):
-        gold = None if examples.answers is None else [[a.text for a in each] for each in examples.answers]
         unknown = np.full(len(outputs), np.nan)
-        columns = answer_outputs(outputs, unknown, gold, 0.0 if task.unanswerable else None)
-        return Predictions(examples.ids, columns, examples.labels, outputs), collapse_evidence(
-            task, columns, outputs
-        )
+        threshold = 0.0 if task.unanswerable else None
+        columns = answer_outputs(outputs, unknown, examples.gold_texts, threshold)
+        made = Predictions(examples.ids, columns, examples.labels, outputs)
+        return made, collapse_evidence(task, columns, outputs)
     return Predictions(examples.ids, outputs, examples.labels), collapse_evidence(task, outputs)
 
 

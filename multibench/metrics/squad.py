@@ -122,8 +122,8 @@ def answer_outputs(
     if gold is None:
         return outputs
     unanswerable = threshold is not None
-    for i, (text, wanted) in enumerate(zip(texts, gold, strict=True)):
-        outputs[i, 2:4] = _scores(text, tuple(wanted), unanswerable)
+    scores = [_scores(text, tuple(wanted), unanswerable) for text, wanted in zip(texts, gold, strict=True)]
+    outputs[:, 2:4] = np.array(scores).reshape(-1, 2)
     outputs[:, :2] = outputs[:, 2:4]
     if threshold is not None:
         for i in np.flatnonzero(refused(odds, threshold)).tolist():

@@ -178,8 +178,8 @@ def _columns(
         )
     answers: dict[str, NDArray[np.float64]] = {}
     if file.texts is not None:
-        assert examples.answers is not None
-        gold = [[answer.text for answer in each] for each in examples.answers]
+        gold = examples.gold_texts
+        assert gold is not None
         for name, function in _OF_TEXTS.items():
             answers[name] = np.zeros(len(examples))
             for i in np.flatnonzero(given).tolist():

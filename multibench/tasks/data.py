@@ -58,6 +58,11 @@ class Examples:
         """Where the examples come from, without the folders of the machine that they were read on."""
         return Path(self.origin).name if Path(self.origin).is_absolute() else self.origin
 
+    @cached_property
+    def gold_texts(self) -> tuple[tuple[str, ...], ...] | None:
+        """The texts of all gold answers of each example, ``(n,)``; None where there are none to know."""
+        return None if self.answers is None else tuple(tuple(a.text for a in each) for each in self.answers)
+
     def rows(self, kept: Sequence[int]) -> Examples:
         """Only these rows, in this order."""
 
