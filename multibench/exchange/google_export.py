@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from multibench.exchange.layout import (
     file_name,
     glue_tasks,
     release_of,
+    table_of,
 )
 from multibench.results import Predictions, Results
 from multibench.results.frame import StoredRun
@@ -120,16 +120,7 @@ def _add_row(rows: dict[str, dict[str, str]], run: StoredRun, task: str, ending:
 
 
 def _index(out: Path, rows: dict[str, dict[str, str]]) -> list[Path]:
-    return [write_file(out / "index.tsv", _table(INDEX, rows.values()))] if rows else []
-
-
-def _table(names: Iterable[str], rows: Iterable[dict[str, str]], numbered: bool = False) -> bytes:
-    """A tab-separated table; ``numbered`` puts a column of row numbers without a name in front."""
-    names = list(names)
-    lines = [([""] if numbered else []) + names]
-    for number, row in enumerate(rows):
-        lines.append(([str(number)] if numbered else []) + [row[name] for name in names])
-    return "".join("\t".join(line) + "\n" for line in lines).encode()
+    return [write_file(out / "index.tsv", table_of(INDEX, rows.values()))] if rows else []
 
 
 def _label_lines(task: Task, labels: NDArray[Any], order: list[int]) -> bytes:
@@ -175,8 +166,8 @@ def _coreference(results: Results, out: Path, data: Path | None) -> list[Path]:
             )
         content = "".join("\t".join(map(str, line.tolist())) + "\n" for line in lines)
         written += [
-            write_file(out / name / "run_info.tsv", _table(RUN_INFO, seeds, numbered=True)),
-            write_file(out / name / "label_info.tsv", _table(LABEL_INFO, info, numbered=True)),
+            write_file(out / name / "run_info.tsv", table_of(RUN_INFO, seeds, numbered=True)),
+            write_file(out / name / "label_info.tsv", table_of(LABEL_INFO, info, numbered=True)),
             write_file(out / name / "preds.tsv", content.encode()),
         ]
     return written

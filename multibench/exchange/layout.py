@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
@@ -40,6 +41,7 @@ __all__ = [
     "read_steps",
     "release_of",
     "spell_steps",
+    "table_of",
     "task_names",
 ]
 
@@ -171,6 +173,15 @@ def file_name(row: dict[str, str], ending: str) -> str:
     """The name of a run's file, below the folder of its index."""
     said = ",".join(f"{key}={row[key]}" for key in ("release", "pretrain_id", "n_steps", "lr", "ft_seed"))
     return f"{row['task']}/{said}.{ending}"
+
+
+def table_of(names: Iterable[str], rows: Iterable[dict[str, str]], numbered: bool = False) -> bytes:
+    """A tab-separated table; ``numbered`` puts a column of row numbers without a name in front."""
+    names = list(names)
+    lines = [([""] if numbered else []) + names]
+    for number, row in enumerate(rows):
+        lines.append(([str(number)] if numbered else []) + [row[name] for name in names])
+    return "".join("\t".join(line) + "\n" for line in lines).encode()
 
 
 def _safe(name: str) -> str:

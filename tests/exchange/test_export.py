@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from multibench import api
 from multibench.errors import ResultsError
 from multibench.exchange import export_google_predictions, import_google_predictions
-from multibench.exchange.layout import read_steps, spell_steps
+from multibench.exchange.layout import INDEX, file_name, read_steps, spell_steps, table_of, task_names
 from multibench.results import Results
 from tests.support.command import multibench
 from tests.support.stored import store_run
@@ -23,6 +24,7 @@ EXAMPLES = 90
 LABELS = np.arange(EXAMPLES) % 2  # as store_run has them: entailment, neutral
 PERMUTED = [2, 0, 1]  # contradiction, entailment, neutral
 EVALUATION = "mnli.dev_matched"
+GLUE = ("CoLA", "MNLI", "MRPC", "QNLI", "QQP", "RTE", "SST-2", "STS-B")
 
 
 def _outputs(*seed: int) -> NDArray[np.float32]:
@@ -157,3 +159,31 @@ def test_every_number_of_steps_is_read_as_it_was_spelt() -> None:
     }
     assert {step: spell_steps(step) for step in spelt} == spelt
     assert {step: read_steps(text, "") for step, text in spelt.items()} == {step: step for step in spelt}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "rates", "ending", "released"),
+    [
+        (
+            ("CoLA", "MNLI", "MRPC", "QNLI", "QQP", "RTE", "SST-2", "STS-B"),
+            (2e-5, 3e-5, 4e-5, 5e-5),
+            "tsv",
+            492.4 * 1024,
+        ),
+        (("v1.1", "v2.0"), (5e-5,), "json", 31_869),
+    ],
+    ids=["GLUE", "SQuAD"],
+)
+def test_an_index_of_the_release_has_the_size_that_was_downloaded(
+    tasks: tuple[str, ...], rates: tuple[float, ...], ending: str, released: int
+) -> None:
+    """25 seeds at 2M steps, 5 of them at 1M, and the public checkpoint, five runs each: names are as released."""
+    checkpoints: list[tuple[str, int, int | None]] = [("multiberts", k, 2_000_000) for k in range(25)]
+    checkpoints += [("multiberts", k, 1_000_000) for k in range(5)] + [("public", 0, None)]
+    rows = []
+    for task, (release, seed, step), rate, run in itertools.product(tasks, checkpoints, rates, range(5)):
+        row = {"task": task, "pretrain_id": str(seed), "n_steps": spell_steps(step), "lr": str(rate)}
+        row |= {"ft_seed": str(run), "release": release}
+        rows.append(row | {"file": file_name(row, ending)})
+    assert len(table_of(INDEX, rows)) == released
+    assert set(tasks) <= set(task_names())

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from multibench.exchange.layout import INDEX, file_name
+from multibench.exchange.layout import INDEX, file_name, table_of
 from multibench.tasks import find_task
 
 RATES = ("2e-05", "3e-05", "4e-05", "5e-05")
@@ -101,7 +101,6 @@ def write_release(
                     pc.write_csv(table, folder / rows[-1]["file"], options)
     # The released index is in no order, and so is this one.
     order = rng.permutation(len(rows)).tolist()
-    lines = ["\t".join(INDEX), *("\t".join(rows[i][name] for name in INDEX) for i in order)]
-    (folder / "index.tsv").write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    (folder / "index.tsv").write_bytes(table_of(INDEX, [rows[i] for i in order]))
     (folder / f"{task}_dev_labels").write_text("".join(f"{label}\n" for label in labels.tolist()), "utf-8")
     return Release(folder, labels, np.array(scores), tuple(rows))
