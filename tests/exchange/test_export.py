@@ -164,12 +164,7 @@ def test_every_number_of_steps_is_read_as_it_was_spelt() -> None:
 @pytest.mark.parametrize(
     ("tasks", "rates", "ending", "released"),
     [
-        (
-            ("CoLA", "MNLI", "MRPC", "QNLI", "QQP", "RTE", "SST-2", "STS-B"),
-            (2e-5, 3e-5, 4e-5, 5e-5),
-            "tsv",
-            492.4 * 1024,
-        ),
+        (GLUE, (2e-5, 3e-5, 4e-5, 5e-5), "tsv", 504_209),
         (("v1.1", "v2.0"), (5e-5,), "json", 31_869),
     ],
     ids=["GLUE", "SQuAD"],
