@@ -139,10 +139,11 @@ def dynamics(
     level = Quantity(confidence, f"{confidence:.0%}", "confidence level")
     notes: list[str] = [
         say(
-            "Scores with bounds that hold for all steps at once (",
+            "Scores and agreement with bounds that hold for all steps at once (",
             level,
-            "): crossed random effects over the pretraining seeds that every step has, and examples. Other intervals "
-            "hold one by one. Differences are paired: this step minus the last.",
+            "): crossed random effects over the pretraining seeds that every step has, and examples, at a joint level; "
+            "Bonferroni's for agreement. Other intervals hold one by one. Differences are paired: this step minus the "
+            "last.",
         )
     ]
     curves, refused = step_curves(results, task, metric, margin, family, rule, alpha, confidence)
@@ -166,7 +167,7 @@ def _row(curve: StepCurve, step: StepEstimates, index: int) -> dict[str, Cell]:
         "step": Quantity(step.step, f"{step.step:,}", "pretraining step"),
         f"score [{curve.found.level:.0%} band]": step.band,
         "sd of seeds": step.seed_sd,
-        "agreement of seeds": step.agreement,
+        f"agreement of seeds [{curve.found.level:.0%} band]": step.agreement_band,
         "minus last": None if step.difference is None else step.difference.estimate,
     }
     if settled is not None:

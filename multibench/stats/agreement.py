@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from multibench.metrics.base import Array
 from multibench.stats.estimate import Estimate, plain
 from multibench.stats.layout import Group
 
-__all__ = ["KINDS", "PairAgreement", "pair_agreement", "pair_distance", "pair_kinds"]
+__all__ = ["KINDS", "PairAgreement", "agreement_of_seeds", "pair_agreement", "pair_distance", "pair_kinds"]
 
 KINDS = ("same pretraining seed", "other pretraining seed", "other pretraining seed, same fine-tuning seed")
 METHOD = "pairs of runs; jackknife over pretraining seeds and examples, t"
@@ -128,6 +128,17 @@ def pair_agreement(
             flips, gap, churn = _flips(flipped[kind], correct, group, level, kind)
         found.append(PairAgreement(kind, int(mask.sum()) // 2, agreement, kappa, flips, gap, churn))
     return tuple(found)
+
+
+def agreement_of_seeds(answers: Array, group: Group, levels: Sequence[float]) -> list[Estimate]:
+    """Agreement of runs of different pretraining seeds (of the runs of one seed, if there is but one), at each level.
+
+    As ``pair_agreement`` has it, without the rest.
+    """
+    kind = KINDS[1] if group.n_seeds > 1 else KINDS[0]
+    apart = _pairs(answers, {kind: pair_kinds(group)[kind]})[kind]
+    left = 1 - apart.without_each_seed(group.seed_codes)
+    return [_estimate(1 - apart.examples, left, group, level, f"agreement, {kind}") for level in levels]
 
 
 def pair_distance(values: Array, group: Group, level: float = 0.95) -> dict[str, Estimate]:

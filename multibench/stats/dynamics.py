@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from multibench.errors import StatisticsError
 from multibench.metrics import METRICS
 from multibench.metrics.base import Array, Metric
-from multibench.stats.agreement import KINDS, pair_agreement
+from multibench.stats.agreement import agreement_of_seeds
 from multibench.stats.components import components_of, finetuning_design
 from multibench.stats.crossed import Crossed, crossed_delta, crossed_group, levels, pseudo_scores
 from multibench.stats.curve import Curve, curve_of, joint_level
@@ -34,8 +34,9 @@ class StepEstimates:
 
     ``score`` has an interval of its own, ``band`` the bounds that hold for all steps at once. ``seed_sd`` is the
     standard deviation of pretraining seeds (the root of the variance component, 0 where that is negative).
-    ``agreement`` is that of runs of different pretraining seeds (of one seed where there is but one), ``None``
-    for numbers. ``difference`` is this step minus the last, paired; ``None`` at the last.
+    ``agreement`` is that of runs of different pretraining seeds (of one seed where there is but one), and
+    ``agreement_band`` has bounds for all steps at once (Bonferroni's); both are ``None`` for numbers.
+    ``difference`` is this step minus the last, paired; ``None`` at the last.
     """
 
     step: int
@@ -43,6 +44,7 @@ class StepEstimates:
     band: Estimate
     seed_sd: Estimate
     agreement: Estimate | None
+    agreement_band: Estimate | None
     difference: Crossed | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -161,7 +163,7 @@ def dynamics(
                 score,
                 _band(score, curve, index, local),
                 _seed_sd(values, group, confidence, problem),
-                agreements[index],
+                *agreements[index],
                 None
                 if group is last
                 else crossed_delta(problem, last, group, True, confidence, values=values),
@@ -294,17 +296,19 @@ def _agreements(
     labels: ArrayLike,
     metric: MetricLike,
     level: float,
-) -> list[Estimate | None]:
-    """Agreement of different pretraining seeds at each step; of the runs of one seed if there is but one."""
+) -> list[tuple[Estimate | None, Estimate | None]]:
+    """Agreement at each step, by itself and with bounds for all steps."""
     known = METRICS.get(metric) if isinstance(metric, str) else metric
     assert isinstance(known, Metric)
     answers = answers_of(known, np.asarray(labels), np.asarray(preds))
     if answers is None or any(group.n_runs < 2 for group in groups.values()):
-        return [None] * len(groups)
+        return [(None, None)] * len(groups)
     answers = answers[problem.table.order]
-    found: list[Estimate | None] = []
+    found: list[tuple[Estimate | None, Estimate | None]] = []
     for group in groups.values():
-        kind = KINDS[1] if group.n_seeds > 1 else KINDS[0]
-        pairs = {pair.kind: pair for pair in pair_agreement(answers[group.rows], group, level=level)}
-        found.append(pairs[kind].agreement)
+        levels = (level, 1 - (1 - level) / len(groups))
+        alone, band = agreement_of_seeds(answers[group.rows], group, levels)
+        found.append(
+            (alone, replace(band, level=level, method=f"{band.method}; all steps at once (Bonferroni)"))
+        )
     return found

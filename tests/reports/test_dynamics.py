@@ -75,7 +75,7 @@ def test_rows_are_the_statistics_of_the_stored_predictions(results: Results) -> 
         assert (band.value, band.n_seeds) == (step.band.value, N_SEEDS)
         assert band.low == pytest.approx(step.band.low, abs=2e-3)  # another seed of the band's simulation
         assert band.low < step.score.low
-        assert row["agreement of seeds"] == step.agreement
+        assert row["agreement of seeds [95% band]"] == step.agreement_band
         assert row["sd of seeds"] == step.seed_sd
     assert [row["settled"] for row in table.rows] == [False, True, "last"]
     assert [row["p (from here on equivalent)"] for row in table.rows] == [*direct.settled.p_values, None]

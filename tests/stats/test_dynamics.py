@@ -10,7 +10,14 @@ import pytest
 from scipy import stats as scipy_stats
 
 from multibench.errors import StatisticsError
-from multibench.stats import compare_groups, dynamics, equivalence, settled_from, variance_components
+from multibench.stats import (
+    compare_groups,
+    dynamics,
+    equivalence,
+    seed_agreement,
+    settled_from,
+    variance_components,
+)
 from multibench.stats.curve import Curve, curve_of, joint_level
 
 STEPS = (20_000, 100_000, 500_000, 2_000_000)
@@ -73,6 +80,14 @@ def test_numbers_are_those_of_the_other_statistics() -> None:
     agreement = found.steps[0].agreement
     assert agreement is not None
     assert agreement.value == pytest.approx(np.mean(pairs))
+    own_table = {name: np.array(values)[own] for name, values in INFO.items()}
+    direct = (
+        seed_agreement(own_table, outputs[own], labels, confidence=1 - 0.05 / len(STEPS)).pairs[1].agreement
+    )
+    band = found.steps[0].agreement_band
+    assert band is not None
+    assert (band.low, band.high, band.level) == pytest.approx((pair.low, pair.high, 0.95))
+    assert band.high > agreement.high
 
 
 def test_results_do_not_depend_on_the_order_of_runs_or_examples() -> None:
