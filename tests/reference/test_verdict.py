@@ -184,7 +184,7 @@ def test_false_verdicts_are_at_most_five_percent_and_true_ones_come(study: Modul
 @pytest.mark.slow
 def test_false_verdicts_are_at_most_five_percent_at_length(study: ModuleType) -> None:
     for design in _kept(study):
-        _check_errors(study, design, 400_000)
+        _check_errors(study, design, 150_000)
 
 
 def test_a_noisier_publication_is_what_the_error_rates_do_not_cover(study: ModuleType) -> None:
