@@ -81,12 +81,12 @@ def test_numbers_are_those_of_the_other_statistics() -> None:
     assert agreement is not None
     assert agreement.value == pytest.approx(np.mean(pairs))
     own_table = {name: np.array(values)[own] for name, values in INFO.items()}
-    direct = (
+    wide = (
         seed_agreement(own_table, outputs[own], labels, confidence=1 - 0.05 / len(STEPS)).pairs[1].agreement
     )
     band = found.steps[0].agreement_band
     assert band is not None
-    assert (band.low, band.high, band.level) == pytest.approx((pair.low, pair.high, 0.95))
+    assert (band.low, band.high, band.level) == pytest.approx((wide.low, wide.high, 0.95))
     assert band.high > agreement.high
 
 
