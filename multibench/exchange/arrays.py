@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,15 @@ from multibench.errors import DataError
 from multibench.scoring.files import read_prediction_file
 from multibench.tasks import Examples, Task
 
-__all__ = ["as_outputs", "in_order", "read_answers", "read_numbers"]
+__all__ = ["as_outputs", "file_below", "in_order", "read_answers", "read_numbers"]
+
+
+def file_below(root: Path, name: str, place: str) -> Path:
+    """The file that an index calls ``name``. Raises ``DataError`` for a path that leads out of ``root``."""
+    parts = PurePath(name)
+    if not parts.parts or parts.is_absolute() or ".." in parts.parts:
+        raise DataError(f"{place}: the file {name!r} is not below {root}.")
+    return root / parts
 
 
 def read_numbers(path: Path, separator: str = "\t") -> NDArray[np.float64]:

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from multibench.errors import DataError
-from multibench.exchange.arrays import as_outputs, read_answers, read_numbers
+from multibench.exchange.arrays import as_outputs, file_below, read_answers, read_numbers
 from multibench.exchange.coreference import read_group
 from multibench.exchange.gold import Gold
-from multibench.exchange.importer import Imported, ImportSource, folder_name, store_items
+from multibench.exchange.importer import Imported, ImportSource, import_folder, store_items
 from multibench.exchange.items import FinetuningSeeds, Item, Outputs, known_settings
-from multibench.exchange.layout import GOOGLE, INDEX, origin_in_release, read_steps, task_names
+from multibench.exchange.layout import GOOGLE, INDEX, group_remarks, origin_in_release, read_steps, task_names
 from multibench.exchange.order import stated_order
 from multibench.registry import nearest_or_all
-from multibench.results import RunStore
 from multibench.tasks import Examples, Task, find_task
 from multibench.tasks.data import check_against_facts
 from multibench.tasks.files import Wanted, read_table
@@ -61,7 +60,7 @@ def import_google_predictions(
     root = Path(folder)
     stated = {task: stated_order(find_task(task), names) for task, names in (class_order or {}).items()}
     gold = Gold(data, accept_different_data, stated)
-    store = RunStore(Path(out) / (name or folder_name(root)))
+    store = import_folder(Path(out), name, root)
     parts: list[_Part] = []
     for each in _folders(root):
         if (each / "index.tsv").is_file():
@@ -70,7 +69,12 @@ def import_google_predictions(
             items, examples = read_group(each, gold, families or {})
             index = each / "run_info.tsv"
             source = ImportSource(
-                "Google's coreference predictions", each, index, finetuning_seeds, _SELECTION
+                "Google's coreference predictions",
+                each,
+                index,
+                finetuning_seeds,
+                _SELECTION,
+                group_remarks(each.name),
             )
             parts.append(_Part(items, examples, source))
     done = [store_items(part.items, part.examples, part.source, store, stated) for part in parts]
@@ -113,7 +117,7 @@ def _read_indexed(
     for row in range(len(table)):
         cells = {name: str(table.columns[name][row]) for name in INDEX}
         place = table.place(row)
-        file = _inside(root, cells["file"], place)
+        file = file_below(root, cells["file"], place)
         if not file.is_file():
             absent.append(cells["file"])
             continue
@@ -128,7 +132,7 @@ def _read_indexed(
                 origin=origin_in_release(cells["release"], seed, step, families),
                 trained_on=task,
                 finetuning_seed=finetuning_seed,
-                settings=known_settings({"learning_rate": cells["lr"]}, place),
+                settings=known_settings({"learning_rate": cells["lr"]} if cells["lr"] != "0" else {}, place),
                 task=task,
                 split=task.evaluations[0],
                 file=file,
@@ -146,17 +150,9 @@ def _read_indexed(
             examples[item.evaluation] = _examples(root, item, gold)
     kind = "SQuAD" if any(item.task.kind == "span" for item in items) else "GLUE"
     source = ImportSource(
-        f"Google's {kind} predictions", root, path, finetuning_seeds, _SELECTION, tuple(absent)
+        f"Google's {kind} predictions", root, path, finetuning_seeds, _SELECTION, absent=tuple(absent)
     )
     return _Part(items, examples, source)
-
-
-def _inside(root: Path, name: str, place: str) -> Path:
-    """The file of that name, which must be below ``root``."""
-    path = root / name
-    if not name or not path.resolve().is_relative_to(root.resolve()):
-        raise DataError(f"{place}: the file {name!r} is not below {root}.")
-    return path
 
 
 def _number(cells: dict[str, str], name: str, place: str) -> int:

@@ -23,7 +23,7 @@ from multibench.results.identity import ImportedIdentity
 from multibench.results.summary import collapse_evidence, evaluation_summary
 from multibench.tasks import Examples, Task
 
-__all__ = ["ImportSource", "Imported", "folder_name", "store_items"]
+__all__ = ["ImportSource", "Imported", "import_folder", "store_items"]
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
@@ -40,6 +40,8 @@ class ImportSource:
     index: Path
     finetuning_seeds: FinetuningSeeds
     selection: str
+    remarks: tuple[str, ...] = ()
+    """What a reader of the numbers should know, in sentences."""
     absent: tuple[str, ...] = ()
     """Files that the index names and that are not there."""
 
@@ -78,8 +80,19 @@ class _Run:
     outputs: dict[str, Outputs] = field(default_factory=dict)
 
 
-def folder_name(path: Path) -> str:
-    """A name for the runs of ``path``, from the name of that folder or file."""
+def import_folder(out: Path, name: str | None, path: Path) -> RunStore:
+    """Where the runs of ``path`` go: ``out/name``, by default under its own name.
+
+    Raises ``DataError`` for a name that is none of a folder.
+    """
+    if name is not None and _NO_NAME.search(name):
+        raise DataError(
+            f"The name {name!r} of the folder for the runs has other characters than A-Z a-z 0-9 _ -."
+        )
+    return RunStore(out / (name or _folder_name(path)))
+
+
+def _folder_name(path: Path) -> str:
     return _NO_NAME.sub("_", path.resolve().name.partition(".")[0]).strip("_-")[:64] or "imported"
 
 
@@ -103,6 +116,7 @@ def store_items(
         f"{name}: labels from {each.origin}{'' if each.as_released else '; NOT the released data'}."
         for name, each in examples.items()
     ]
+    remarks += source.remarks
     for task in dict.fromkeys(item.trained_on.name for item in items):
         runs = _grouped([item for item in items if item.trained_on.name == task])
         orders = _ordered(runs, examples, stated, remarks)

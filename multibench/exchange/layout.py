@@ -36,6 +36,7 @@ __all__ = [
     "RUN_INFO",
     "file_name",
     "glue_tasks",
+    "group_remarks",
     "origin_in_group",
     "origin_in_release",
     "read_steps",
@@ -74,6 +75,7 @@ class _Release(Facts):
 class _Group(Facts):
     family: str
     step: int | None = None
+    remark: str | None = None
 
 
 class _Coreference(Facts):
@@ -150,6 +152,12 @@ def origin_in_group(group: str, seed: int, families: dict[str, str]) -> Origin:
     if group in families or known is None:
         return origin_of(families.get(group, group), seed, None)
     return origin_of(known.family, seed, known.step)
+
+
+def group_remarks(group: str) -> tuple[str, ...]:
+    """What a reader of a coreference group's numbers should know."""
+    known = GOOGLE.groups.get(group)
+    return () if known is None or known.remark is None else (f"{group}: {known.remark}",)
 
 
 def release_of(fields: dict[str, Any]) -> tuple[str, str, str]:

@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multibench.errors import DataError
-from multibench.exchange.arrays import as_outputs, in_order, read_answers, read_numbers
+from multibench.exchange.arrays import as_outputs, file_below, in_order, read_answers, read_numbers
 from multibench.exchange.gold import Gold
-from multibench.exchange.importer import Imported, ImportSource, folder_name, store_items
+from multibench.exchange.importer import Imported, ImportSource, import_folder, store_items
 from multibench.exchange.index import IndexRow, Listed, read_index
 from multibench.exchange.items import FinetuningSeeds, Item, Origin, Outputs, origin_of
 from multibench.exchange.order import stated_order
-from multibench.results import RunStore
 from multibench.tasks import Examples, Task, find_task
 
 __all__ = ["import_predictions"]
@@ -66,7 +65,7 @@ def import_predictions(
             examples[item.evaluation] = gold.load(item.task, item.split)
     folder = root if root.is_dir() else root.parent
     source = ImportSource("predictions with an index", folder, listing, finetuning_seeds, "none")
-    return store_items(items, examples, source, RunStore(Path(out) / (name or folder_name(root))), stated)
+    return store_items(items, examples, source, import_folder(Path(out), name, root), stated)
 
 
 class _Loaded(NamedTuple):
@@ -88,9 +87,7 @@ def _item(root: Path, number: int, listed: Listed, load: _Load) -> Item:
     if root.is_dir():
         if row.file is None:
             raise DataError(f"{place} names no file; {root} is a folder, so each row has to.")
-        file, entry = root / row.file, row.row
-        if not file.resolve().is_relative_to(root.resolve()):
-            raise DataError(f"{place}: the file {row.file!r} is not below {root}.")
+        file, entry = file_below(root, row.file, place), row.row
     else:
         if row.file is not None:
             raise DataError(f"{place} names the file {row.file!r}, but {root} is a file, not a folder.")

@@ -139,6 +139,12 @@ def test_groups_are_compared_paired(folder: Path, tmp_path: Path) -> None:
     assert '"paired"' in done.out
 
 
+def test_seeds_that_are_not_shared_are_pointed_out(folder: Path, tmp_path: Path) -> None:
+    (folder / "cda_intervention-50k").rename(folder / "from_scratch")
+    done = import_google_predictions(folder, tmp_path / "results", accept_different_data=True)
+    assert any(remark.startswith("from_scratch: ") and "--unpaired" in remark for remark in done.remarks)
+
+
 def test_exported_they_are_the_same_files(folder: Path, data: Path, tmp_path: Path) -> None:
     results = _import(folder, tmp_path / "results", data)
     written = export_google_predictions(results, tmp_path / "out", data)

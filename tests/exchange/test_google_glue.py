@@ -248,6 +248,26 @@ def test_releases_may_get_other_families(copy: Path, tmp_path: Path) -> None:
     }
 
 
+def test_a_rate_that_is_not_known_is_written_0(copy: Path, tmp_path: Path) -> None:
+    index = copy / "index.tsv"
+    index.write_text(index.read_text().replace("\t2e-05\t", "\t0\t"))
+    import_google_predictions(copy, tmp_path)
+    assert set(Results.open(tmp_path).where("imported=true").runs["learning_rate"].dropna()) == {3e-5}
+    assert len(Results.open(tmp_path).where("learning_rate=none").stored) == 16
+
+
+def test_files_may_be_elsewhere_by_a_link(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(copy / "RTE", tmp_path / "elsewhere" / "RTE")
+    (copy / "RTE").symlink_to(tmp_path / "elsewhere" / "RTE")
+    assert import_google_predictions(copy, tmp_path / "results").new == 32
+
+
+def test_the_name_of_the_folder_has_to_be_one(copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has other characters"):
+        import_google_predictions(copy, tmp_path, name="../up")
+
+
 def test_the_public_checkpoint_is_that_of_the_catalogue(copy: Path, tmp_path: Path) -> None:
     index = (copy / "index.tsv").read_text().splitlines()
     row = index[1].split("\t")
