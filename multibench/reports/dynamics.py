@@ -201,7 +201,7 @@ def _notes(curve: StepCurve) -> list[str]:
                     Name(where),
                     "no earlier step is shown to be within ",
                     margin,
-                    " points of the last",
+                    " of the last",
                     Name(why),
                     ".",
                 )

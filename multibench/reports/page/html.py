@@ -19,6 +19,8 @@ MANY_NOTES = 4
 # Above this a table is too long to be read as a whole, and the page shows it piece by piece.
 LONG = 30
 LONG_WORD = 36
+# Columns above which a printed table breaks numbers after their value, and above which it breaks words.
+WIDE, WIDEST = 12, 18
 
 
 def html_page(document: Document, ledger: Ledger) -> str:
@@ -67,11 +69,13 @@ def _table(name: str, table: Table, ledger: Ledger) -> str:
     title = escape(table.title)
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
     rows = "\n".join(_rows(name, table, ledger))
-    long = f' data-long="{LONG}"' if len(table.rows) > LONG else ""
+    attributes = f' data-long="{LONG}"' if len(table.rows) > LONG else ""
+    width = len(table.columns)
+    attributes += f' class="wide{" widest" * (width > WIDEST)}"' if width > WIDE else ""
     return (
         f'<figure class="table" id="table-{name}"><figcaption>{title} {_files("tables", name, ("csv", "md", "tex"))}'
         f'</figcaption><div class="scroll" tabindex="0" role="group" aria-label="{title}">'
-        f"<table{long}><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>"
+        f"<table{attributes}><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>"
         f"{_notes(name, table.notes, ledger)}</figure>"
     )
 

@@ -115,7 +115,7 @@ def _differences(findings: Findings) -> Iterator[Sentence]:
             count(len(table.rows), "comparison"),
             ", ",
             Quantity(holding, f"{holding:,}", "comparisons that hold"),
-            " hold after Holm's adjustment for all of them.",
+            " hold for the procedures behind both sides, after Holm's adjustment for all of them.",
         )
 
 
