@@ -47,9 +47,8 @@ class StepMasks:
         sites: Sequence[Site],
         generators: Sequence[torch.Generator],
         lengths: NDArray[np.int64],
-        dtype: torch.dtype,
     ) -> None:
-        self._sites, self._dtype = sites, dtype
+        self._sites = sites
         self._device = generators[0].device
         tokens, count = lengths.sum(axis=1), lengths.shape[1]
         starts = np.cumsum(lengths.ravel()).reshape(lengths.shape) - lengths
@@ -82,7 +81,7 @@ class StepMasks:
         self._columns, self._longest, self._next = columns, longest, 0
 
     def take(self) -> torch.Tensor | None:
-        """The mask of the next site: 1 where a number is kept, 0 elsewhere, anything at padding; None keeps all.
+        """The mask of the next site: true where a number is kept, anything at padding; None keeps all.
 
         ``(R, b, tokens, width)``, where tokens is 1 at sites of first tokens; of attention weights
         ``(R, b, heads, tokens, longest)``.
@@ -102,4 +101,4 @@ class StepMasks:
             head = torch.arange(site.heads, device=self._device)
             units = units[:, :, None, :] * site.heads + head[:, None]
             kept = kept[:, : self._longest]
-        return kept.index_select(0, units.flatten()).view(*units.shape, -1).to(self._dtype)
+        return kept.index_select(0, units.flatten()).view(*units.shape, -1)

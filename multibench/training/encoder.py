@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from multibench.tasks.encode import Encoded
 from multibench.training.architecture import architecture_of, rates_of
 from multibench.training.dropout import Site, StepMasks
-from multibench.training.kernels import add_dropped, linear, norm
+from multibench.training.kernels import add_dropped, attend_dropped, drop, linear, norm
 from multibench.training.stack import Stack
 
 if TYPE_CHECKING:
@@ -110,15 +110,15 @@ class Encoder:
         x = self._embed(batch)
         if names.embedding_norm is not None:
             x = self._norm(x, self._prefix + names.embedding_norm)
-        x = self._drop(x, masks, self.rates.hidden)
+        x = drop(x, _take(masks), self.rates.hidden)
         for layer in range(self._layers):
             x = self._layer(layer, x, batch, masks)
         if names.last_norm is not None:
             x = self._norm(x, self._prefix + names.last_norm)
         if self._spans:
-            return self._linear(self._drop(x, masks, self.rates.head), "qa_outputs")
+            return self._linear(drop(x, _take(masks), self.rates.head), "qa_outputs")
         pooled = self._pool_activation(self._linear(x, names.pool))
-        return self._linear(self._drop(pooled, masks, self.rates.head), "classifier").squeeze(2)
+        return self._linear(drop(pooled, _take(masks), self.rates.head), "classifier").squeeze(2)
 
     def _layer(self, layer: int, x: torch.Tensor, batch: Batch, masks: StepMasks | None) -> torch.Tensor:
         names, rate = self._names, self.rates.hidden
@@ -155,30 +155,20 @@ class Encoder:
         q, k, v = (self._by_head(part) for part in (q, k, v))
         keep = _take(masks)
         padding = None if batch.padding is None else batch.padding.view(r * b, 1, 1, length)
-        if keep is None:
-            mask = None if padding is None else padding.to(q.dtype)
-            context = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        else:
-            context = self._drop_attention(q, k, v, padding, keep)
-        return context.transpose(1, 2).reshape(r, b, -1, h)
-
-    def _drop_attention(
-        self,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        padding: torch.Tensor | None,
-        keep: torch.Tensor,
-    ) -> torch.Tensor:
-        """Attention with dropped weights; no fused kernel takes masks of dropout."""
-        n, a, length, d = k.shape
-        q, k, v = (part.reshape(n * a, -1, d) for part in (q, k, v))
-        scores = torch.bmm(q, k.transpose(1, 2)).view(n, a, -1, length) / math.sqrt(d)
         if padding is not None:
-            scores = scores + padding.to(scores.dtype)
-        kept = torch.softmax(scores, dim=-1).view(n * a, -1, length) * keep.view(n * a, -1, length)
-        scale = 1 / (1 - self.rates.attention)
-        return (torch.bmm(kept, v) * scale).view(n, a, -1, d)
+            padding = padding.to(q.dtype)
+        if keep is None:
+            context = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=padding)
+        else:
+            context = attend_dropped(
+                q.flatten(0, 1),
+                k.flatten(0, 1),
+                v.flatten(0, 1),
+                padding,
+                keep.flatten(0, 2),
+                self.rates.attention,
+            ).view(q.shape)
+        return context.transpose(1, 2).reshape(r, b, -1, h)
 
     def _by_head(self, x: torch.Tensor) -> torch.Tensor:
         """``(R B, L, H)`` as ``(R B, A, L, D)``."""
@@ -192,10 +182,6 @@ class Encoder:
     def _norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
         weight, bias = self._stack.norm(name)
         return norm(x.reshape(len(x), -1, x.shape[-1]), weight, bias, self._epsilon).view(x.shape)
-
-    def _drop(self, x: torch.Tensor, masks: StepMasks | None, rate: float) -> torch.Tensor:
-        keep = _take(masks)
-        return x if keep is None else x * keep * (1 / (1 - rate))
 
     def _embed(self, batch: Batch) -> torch.Tensor:
         """Sums of word, position and type embeddings, ``(R, B, L, H)``: a leaf that hands its gradient on."""

@@ -12,7 +12,7 @@ import torch
 
 from multibench.training.stack import Part
 
-__all__ = ["add_dropped", "linear", "norm"]
+__all__ = ["add_dropped", "attend_dropped", "drop", "linear", "norm"]
 
 
 def linear(x_RNI: torch.Tensor, weight: Part, bias: Part) -> torch.Tensor:
@@ -30,11 +30,63 @@ def norm(x_RNI: torch.Tensor, weight: Part, bias: Part, epsilon: float) -> torch
 def add_dropped(
     residual: torch.Tensor, x: torch.Tensor, keep: torch.Tensor | None, rate: float
 ) -> torch.Tensor:
-    """``residual + dropout(x)`` in float32; ``keep`` has 1 where ``x`` is kept, 0 elsewhere, None keeps all."""
+    """``residual + dropout(x)`` in float32; ``keep`` is true where ``x`` is kept, None keeps all."""
     if keep is None:
         return residual + x
     out: torch.Tensor = _AddDropped.apply(residual, x, keep, 1.0 / (1.0 - rate))  # type: ignore[no-untyped-call]
     return out
+
+
+def drop(x: torch.Tensor, keep: torch.Tensor | None, rate: float) -> torch.Tensor:
+    """``dropout(x)``."""
+    return x if keep is None else x * (keep.to(x.dtype) * (1.0 / (1.0 - rate)))
+
+
+def attend_dropped(
+    q_NTD: torch.Tensor,
+    k_NLD: torch.Tensor,
+    v_NLD: torch.Tensor,
+    padding: torch.Tensor | None,
+    keep: torch.Tensor,
+    rate: float,
+) -> torch.Tensor:
+    """``dropout(softmax(q k' / sqrt(D) + padding)) v``, ``(N, T, D)``: no fused kernel takes masks of dropout.
+
+    N sequences and heads, T queries, L keys; ``keep`` ``(N, T, L)``; ``padding`` can be added to the scores.
+    """
+    out: torch.Tensor = _AttendDropped.apply(q_NTD, k_NLD, v_NLD, padding, keep, 1.0 / (1.0 - rate))  # type: ignore[no-untyped-call]
+    return out
+
+
+class _AttendDropped(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        padding: torch.Tensor | None,
+        keep: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        scores = torch.bmm(q, k.transpose(1, 2)).mul_(q.shape[-1] ** -0.5)
+        if padding is not None:
+            scores.view(*padding.shape[:1], -1, *scores.shape[1:]).add_(padding)
+        weights = torch.softmax(scores, dim=-1)
+        ctx.scale = scale
+        ctx.save_for_backward(q, k, v, weights, keep)
+        return torch.bmm(weights * keep.to(weights.dtype), v).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        q, k, v, weights, keep = ctx.saved_tensors
+        g = grads[0] * ctx.scale
+        kept = keep.to(weights.dtype)
+        g_scores = torch.bmm(g, v.transpose(1, 2)).mul_(kept)
+        g_scores = torch._softmax_backward_data(g_scores, weights, -1, weights.dtype)
+        g_scores.mul_(q.shape[-1] ** -0.5)
+        g_v = torch.bmm(kept.mul_(weights).transpose(1, 2), g)
+        return torch.bmm(g_scores, k), torch.bmm(g_scores.transpose(1, 2), q), g_v, None, None, None
 
 
 class _Linear(torch.autograd.Function):
@@ -89,10 +141,10 @@ class _AddDropped(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.scale, ctx.dtype = scale, x.dtype
         ctx.save_for_backward(keep)
-        return torch.add(residual, x * keep, alpha=scale)
+        return torch.add(residual, x * keep.to(x.dtype), alpha=scale)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         (g,) = grads
         (keep,) = ctx.saved_tensors
-        return g, (g.to(ctx.dtype) * keep).mul_(ctx.scale), None, None
+        return g, keep.to(ctx.dtype).mul_(g).mul_(ctx.scale), None, None

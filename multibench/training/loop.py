@@ -108,7 +108,7 @@ def train_together(
         overhead_tokens = overhead_in_tokens(device.type, hidden, len(replicas), shape.precision)
     for step, rows in enumerate(_rows(replicas, tokens.lengths, run_steps)):
         lengths = tokens.lengths[rows]
-        masks = StepMasks(encoder.sites, generators, lengths, stack.dtype)
+        masks = StepMasks(encoder.sites, generators, lengths)
         losses = torch.zeros(len(replicas), dtype=torch.float64, device=device)
         computed = 0
         for columns in micro_batches(lengths.max(axis=0), overhead_tokens):

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["predict", "predict_spans"]
 
-_TOKENS_PER_BATCH = {"cpu": 2_048, "cuda": 131_072}
+# Numbers of hidden states in a batch: on a CPU as many as its caches hold, on a GPU as many as keep it busy.
+_NUMBERS_PER_BATCH = {"cpu": 800_000, "cuda": 100_000_000}
 
 
 def _forward(model: PreTrainedModel, encoded: Encoded, rows: NDArray[np.int64]) -> Any:
@@ -62,13 +63,13 @@ def _outputs(
 ) -> Iterator[tuple[NDArray[np.int64], Any]]:
     """The model's outputs for all sequences, in batches from long to short: their numbers, and the output."""
     kind = "cuda" if model.device.type == "cuda" else "cpu"
-    lengths = encoded.lengths
+    lengths, hidden = encoded.lengths, model.config.hidden_size
     order = np.argsort(lengths, kind="stable")[::-1]
     start = 0
     model.eval()
     with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16"):
         while start < len(order):
-            size = max(1, _TOKENS_PER_BATCH[kind] // int(lengths[order[start]]))
+            size = max(1, _NUMBERS_PER_BATCH[kind] // (hidden * int(lengths[order[start]])))
             rows = order[start : start + size]
             yield rows, _forward(model, encoded, rows)
             start += size

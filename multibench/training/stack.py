@@ -99,11 +99,6 @@ class Stack:
             start = place.end
         return start
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """What the forward pass computes in."""
-        return torch.float32 if self._half is None else torch.bfloat16
-
     def part(self, name: str, full: bool = False) -> Part:
         """A parameter by its name in the model (of query, key and value: the query's); ``full`` in float32 always."""
         place = self._places[name]
