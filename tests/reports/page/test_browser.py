@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from multibench.reports.page import report
+from multibench.results import store
 from tests.reports.page.conftest import Reported
 from tests.support.browser import CHROMIUM, Page, browser
 from tests.support.population import Group, write_population
@@ -106,16 +107,21 @@ def test_nothing_is_cut_on_a_phone(page: Page) -> None:
     page.resize(1280, 900)
 
 
-def test_nothing_is_cut_on_paper(page: Page) -> None:
+def _cut(page: Page) -> list[str]:
+    """What does not fit on the width of a printed page."""
     page.media("print")
     page.resize(PRINTED_WIDTH, PRINTED_HEIGHT)
     page.run("dispatchEvent(new Event('beforeprint'))")
-    cut = page.run(
+    cut: list[str] = page.run(
         "[...document.querySelectorAll('table, td, th, pre, .plot svg')].filter(e => e.offsetParent || e.viewBox)"
         f".filter(e => e.getBoundingClientRect().right > {PRINTED_WIDTH + 1} || e.scrollWidth > e.clientWidth + 1 &&"
         " e.tagName !== 'svg').map(e => e.closest('figure, section').id + ' ' + e.textContent.slice(0, 60))"
     )
-    assert cut == []
+    return cut
+
+
+def test_nothing_is_cut_on_paper(page: Page) -> None:
+    assert _cut(page) == []
     rows = page.run("document.querySelectorAll('#table-runs tbody tr').length")
     printed = "[...document.querySelectorAll('#table-runs tbody tr')].filter(r => r.offsetParent).length"
     assert page.run(printed) == rows >= 100
@@ -124,7 +130,18 @@ def test_nothing_is_cut_on_paper(page: Page) -> None:
     page.resize(1280, 900)
 
 
-def test_ten_thousand_runs_are_reported_and_opened(tmp_path: Path) -> None:
+def test_strange_names_do_no_harm(hostile: Path, tmp_path: Path) -> None:
+    with browser(tmp_path / "profile") as opened:
+        opened.resize(390, 844, mobile=True)
+        opened.open(hostile / "index.html")
+        assert opened.run("document.documentElement.scrollWidth") == 390
+        assert _cut(opened) == []
+        assert opened.problems == []
+        assert {url.partition(":")[0] for url in opened.requests} <= {"file", "data"}
+
+
+def test_ten_thousand_runs_are_reported_and_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_sync", lambda path: None)  # the disk may take its time with files of a test
     steps = (0, 500_000, 1_000_000, 2_000_000)
     groups = [Group("multiberts", 1.0 + step / 4e6, range(25), step) for step in steps]
     rates = tuple(k * 1e-5 for k in range(1, 8))

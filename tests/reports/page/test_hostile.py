@@ -11,33 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from multibench.reports.page import report
+from tests.reports.page.conftest import NAMES
 from tests.support.pages import ReadPage
-from tests.support.population import Group, write_population
-
-NAMES = (
-    "<script>alert(1)</script>",
-    "=HYPERLINK(\"http://evil\",'x')",
-    "50%_of #1 & $x^2$ {a} ~ \\input{/etc/passwd}",
-    "[x](javascript:alert(1)) `code` *bold* | cell",
-    "🙂 Größe Łódź \u202eevil\u200b\x07 ",
-    "+" + "long" * 75,
-)
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report on checkpoints and families with such names."""
-    folder = tmp_path_factory.mktemp("hostile")
-    groups = [
-        Group(NAMES[1], 0.5, range(3), 1000),
-        *(
-            Group(f"{name} family", 1.0, [None], checkpoint=name, parameters=10**k)
-            for k, name in enumerate(NAMES)
-        ),
-    ]
-    write_population(folder / "results", groups, ("rte",), 2, (2e-5,), examples=30, troubled=False)
-    return report(folder / "results", folder / "out", nboot=100, title=NAMES[0]).parent
 
 
 def test_the_page_shows_names_and_runs_none(hostile: Path) -> None:
