@@ -3,12 +3,13 @@
 from multibench.scoring.glue import GLUE_SCORES, glue_score
 from multibench.scoring.score import Scored, score
 from multibench.scoring.submission import export_glue_submission, export_squad
-from multibench.scoring.winogender import WinogenderScores, winogender_scores
+from multibench.scoring.winogender import WinogenderScores, bias_of_runs, winogender_scores
 
 __all__ = [
     "GLUE_SCORES",
     "Scored",
     "WinogenderScores",
+    "bias_of_runs",
     "export_glue_submission",
     "export_squad",
     "glue_score",

@@ -23,6 +23,7 @@ from multibench.tasks.files import Wanted, read_table
 __all__ = [
     "WinogenderScores",
     "bias_by_occupation",
+    "bias_of_runs",
     "read_female_shares",
     "score_winogender",
     "winogender_scores",
@@ -97,6 +98,22 @@ def winogender_scores(
         bias_correlation=METRICS.get("pearson").score(shares, scores),
         bias_slope=_slope(shares, scores),
     )
+
+
+def bias_of_runs(
+    predictions: ArrayLike, examples: Examples
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Bias of each run for each occupation ``(n_runs, n_occupations)``, and the shares of women ``(n_occupations,)``.
+
+    ``predictions`` ``(n_runs, n)`` are predicted classes of the released sentences, whose shares stand beside them. The
+    statistics take the two as predictions and labels of the metric ``pearson``, which is the bias correlation:
+    occupations are what the published analysis resamples in place of examples.
+    """
+    shares = read_female_shares(Path(examples.origin).with_name(_SHARES))
+    columns = examples.metadata["occupation"], examples.metadata["gender"]
+    biases = [bias_by_occupation(run, *columns) for run in np.asarray(predictions)]
+    names = list(dict.fromkeys(columns[0]))
+    return np.array([[bias[name] for name in names] for bias in biases]), np.array([shares[n] for n in names])
 
 
 def read_female_shares(path: Path) -> dict[str, float]:

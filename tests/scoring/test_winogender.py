@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from multibench.errors import StatisticsError
-from multibench.scoring import winogender_scores
+from multibench.metrics import METRICS
+from multibench.scoring import bias_of_runs, winogender_scores
 from multibench.scoring.winogender import bias_by_occupation
+from multibench.tasks import Examples
 
 OCCUPATIONS, GENDERS = ("baker", "miner", "nurse", "pilot", "tailor"), ("male", "female", "neutral")
 # As released: two templates an occupation, each with a participant and with "someone", in three genders.
@@ -72,3 +75,19 @@ def test_bad_arrays_are_refused() -> None:
         winogender_scores(ANSWERS, ANSWERS, NAMES, SEXES, without)
     with pytest.raises(StatisticsError, match="no female sentence for the occupation 'baker'"):
         winogender_scores(ANSWERS, ANSWERS, NAMES, ["male"] * len(ROWS), SHARES)
+
+
+def test_the_bias_of_runs_is_what_the_bias_correlation_is_made_of(tmp_path: Path) -> None:
+    lines = ["occupation\tbls_pct_female", *(f"{name}\t{100 * share}" for name, share in SHARES.items())]
+    (tmp_path / "occupations-stats.tsv").write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    metadata = {"occupation": tuple(NAMES), "gender": tuple(SEXES)}
+    ids = tuple(map(str, range(len(NAMES))))
+    origin = str(tmp_path / "all_sentences.tsv")
+    examples = Examples("winogender", "test", ids, (ids,), ANSWERS, origin, metadata=metadata)
+    runs = np.random.default_rng(0).integers(0, 2, (7, len(NAMES)))
+    bias, shares = bias_of_runs(runs, examples)
+    assert bias.shape == (7, 5)
+    assert shares.tolist() == pytest.approx(list(SHARES.values()))
+    for run, row in zip(runs, bias, strict=True):
+        expected = winogender_scores(run, ANSWERS, NAMES, SEXES, SHARES).bias_correlation
+        assert METRICS.get("pearson").score(shares, row) == pytest.approx(expected)
