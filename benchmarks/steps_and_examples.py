@@ -65,7 +65,8 @@ def bands(rng, repetitions):
             row = [bool((miss <= curve.half_widths(q)).all()) for q in (local, 0.95, 1 - 0.05 / n_steps)]
             gap = table[:-1] - table[-1]
             moments = two_way(gap)
-            error, df, _ = crossed_interval([moments], gap.mean(axis=1).var(axis=1, ddof=1), n_examples, 0.9)
+            columns = gap.mean(axis=1).var(axis=1, ddof=1)
+            error, df, _ = crossed_interval([moments], columns, n_examples, 0.9, shrink=False)
             p = stdtr(df, -(MARGIN - np.abs(moments.mean)) / np.maximum(error, 1e-300))
             shown = np.flatnonzero(np.maximum.accumulate(p[::-1])[::-1] <= 0.05)
             first = int(shown[0]) if len(shown) else n_steps - 1

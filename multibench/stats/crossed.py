@@ -78,7 +78,12 @@ def levels(values: Array, group: Group) -> Array:
 
 
 def crossed_interval(
-    sides: Sequence[TwoWay], column_variance: Array, n_units: int, level: float, extra: Sequence[float] = ()
+    sides: Sequence[TwoWay],
+    column_variance: Array,
+    n_units: int,
+    level: float,
+    extra: Sequence[float] = (),
+    shrink: bool = True,
 ) -> tuple[Array, Array, Array]:
     """Standard error, degrees of freedom and half width of a mean, or of a difference of independent sides.
 
@@ -88,6 +93,7 @@ def crossed_interval(
         n_units: number of examples or clusters.
         level: confidence level.
         extra: for each side, by how much its seed part is multiplied (1 unless told).
+        shrink: see ``anova.seed_variance``.
 
     Arrays keep the leading shape of the moments, so that a study can pass many data sets at once.
 
@@ -100,7 +106,7 @@ def crossed_interval(
         if side.n_seeds == 1:
             continue
         times = extra[index] if extra else 1.0
-        part, measure = seed_variance(side.ms_seed, side.ms_error, side.n_seeds, side.n_units)
+        part, measure = seed_variance(side.ms_seed, side.ms_error, side.n_seeds, side.n_units, shrink)
         variance += times * part
         spread += (times * measure) ** 2 / (side.n_seeds - 1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -119,6 +125,7 @@ def crossed_delta(
     level: float = 0.95,
     procedure: bool = False,
     values: Array | None = None,
+    shrink: bool = True,
 ) -> Crossed:
     """Interval of the difference of two sides' means over seeds.
 
@@ -128,7 +135,7 @@ def crossed_delta(
     A side with one seed brings no seed variance: the estimand is then this checkpoint (its
     fine-tuning runs, if there are several, take the seeds' place). ``procedure=True`` asks for the
     procedure behind that checkpoint instead, and assumes that its seeds vary as much as the other side's.
-    ``values`` are ``pseudo_scores(problem)``, where they are at hand.
+    ``values`` are ``pseudo_scores(problem)``, where they are at hand; ``shrink`` is that of ``anova.seed_variance``.
     """
     values = pseudo_scores(problem) if values is None else values
     first, second = levels(values, base), levels(values, experiment)
@@ -171,6 +178,7 @@ def crossed_delta(
         n_runs=base.n_runs + experiment.n_runs,
         n_examples=problem.n_examples,
         value=problem.value(experiment, MEAN) - problem.value(base, MEAN),
+        shrink=shrink,
     )
 
 
@@ -217,6 +225,7 @@ def crossed_result(
     n_runs: int,
     n_examples: int,
     value: float,
+    shrink: bool = True,
 ) -> Crossed:
     """Interval and test from moments; arguments as in ``crossed_interval``, then what the estimate says."""
     from scipy.special import stdtr
@@ -229,7 +238,7 @@ def crossed_result(
         reason = "one example (or cluster): its noise cannot be estimated"
     else:
         variance = np.asarray(column_variance)
-        errors, dfs, halves = crossed_interval(tables, variance, n_units, level, extra)
+        errors, dfs, halves = crossed_interval(tables, variance, n_units, level, extra, shrink)
         error, df, half = float(errors), float(dfs), float(halves)
         examples = float(column_variance) / n_units
     if error == 0 or math.isnan(error):

@@ -90,6 +90,16 @@ def test_numbers_are_those_of_the_other_statistics() -> None:
     assert band.high > agreement.high
 
 
+def test_claims_take_the_wider_interval_of_the_two() -> None:
+    outputs, labels = study(np.random.default_rng(10))
+    found = dynamics(INFO, outputs, labels, "accuracy", margin=0.5, rng=0)
+    assert found.settled is not None
+    for step, claim in zip(found.steps, found.settled.tests, strict=False):
+        assert step.difference is not None
+        assert claim.difference == step.difference.estimate.value
+        assert claim.p_value >= equivalence(step.difference, 0.5).p_value
+
+
 def test_results_do_not_depend_on_the_order_of_runs_or_examples() -> None:
     rng = np.random.default_rng(1)
     outputs, labels = study(rng)
