@@ -90,9 +90,10 @@ def _build(folder: CheckpointFolder, head: Head, dropout: Dropout) -> PreTrained
         # Without memory, which comes with the weights; so no random numbers are drawn that they would replace.
         with torch.device("meta"):
             model: PreTrainedModel = getattr(transformers, f"{kind.prefix}For{purpose}")(config)
-    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
+    except Exception as error:  # transformers raises whatever its checks and those of torch make it raise
+        why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise CheckpointError(
-            f"{folder.path / 'config.json'} describes no model that can be built: {error}"
+            f"{folder.path / 'config.json'} describes no model that can be built: {why}."
         ) from error
     if names[2] is None and head.kind != "span" and dropout.head is not None:
         model.dropout.p = dropout.head

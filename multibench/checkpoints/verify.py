@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from multibench.checkpoints.download.bring import read_record
 from multibench.checkpoints.download.locate import find_local, local_checkpoint
 from multibench.checkpoints.fingerprint import Fingerprint, fingerprint, unknown_share
 from multibench.checkpoints.folder import CheckpointFolder, open_folder
+from multibench.checkpoints.formats.texts import read_json
 from multibench.errors import CheckpointError, UnavailableError
 
 __all__ = ["Check", "Verified", "verify_checkpoint", "verify_checkpoints"]
@@ -230,8 +230,8 @@ def _tokenizer(folder: CheckpointFolder) -> Check:
 
 def _saved_pieces(path: Path) -> dict[str, int] | None:
     try:
-        pieces = json.loads(path.read_text("utf-8"))["model"]["vocab"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pieces = read_json(path)["model"]["vocab"]
+    except (CheckpointError, KeyError, TypeError):
         return None
     return pieces if isinstance(pieces, dict) else None
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.command import REPOSITORY, environment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 def test_the_peak_of_loading_is_at_most_1_3_times_the_weights() -> None:

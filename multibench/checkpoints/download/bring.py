@@ -16,6 +16,7 @@ from multibench.checkpoints.download.hub import require_room
 from multibench.checkpoints.download.locate import fetch_from_hub, find_below, find_local
 from multibench.checkpoints.download.urls import address_of, download_url
 from multibench.checkpoints.formats.huggingface import DESCRIPTION, has_weights, weight_names
+from multibench.checkpoints.formats.texts import read_json
 from multibench.errors import CheckpointError, StorageError, UnavailableError
 
 __all__ = ["RECORD", "bring", "bring_archive", "expected_bytes", "fetched_commit", "read_record"]
@@ -89,11 +90,11 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        record: dict[str, Any] = read_json(path)
         _ = record["source"].items()
         for entry in record["files"].values():
             _ = entry["size"], entry["sha256"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (CheckpointError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged ({error!r}). Fetch the checkpoint again.") from error
     return record
 

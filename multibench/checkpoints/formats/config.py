@@ -7,10 +7,11 @@ before it is hashed or used.
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
 from typing import Any
 
+from multibench.checkpoints.formats.texts import read_json
 from multibench.errors import CheckpointError
 
 __all__ = ["ModelConfig", "normalised_config", "read_config"]
@@ -69,6 +70,10 @@ _DEFAULTS: dict[str, ModelConfig] = {
 }
 
 
+# Building takes time and memory for each layer before any weight is looked at. No BERT has more than a few dozen.
+_MOST_LAYERS = 256
+
+
 def read_config(folder: Path) -> ModelConfig:
     """The normalised configuration of the checkpoint in ``folder``, with ``model_type``.
 
@@ -77,12 +82,9 @@ def read_config(folder: Path) -> ModelConfig:
     architecture that is not supported.
     """
     path = folder / "config.json"
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder} holds no config.json, so it is no checkpoint folder.") from None
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}.") from error
+    if not path.exists():
+        raise CheckpointError(f"{folder} holds no config.json, so it is no checkpoint folder.")
+    raw = read_json(path)
     if not isinstance(raw, dict):
         raise CheckpointError(f"{path} holds no JSON object.")
     return normalised_config(raw, path)
@@ -94,7 +96,7 @@ def normalised_config(raw: dict[str, Any], path: Path) -> ModelConfig:
     Raises ``CheckpointError`` for an architecture that is not supported and for values that are none.
     """
     model_type = raw.get("model_type", "bert" if "hidden_size" in raw else None)
-    if model_type not in _DEFAULTS:
+    if not isinstance(model_type, str) or model_type not in _DEFAULTS:
         raise CheckpointError(
             f"{path} names the architecture '{model_type}'; multibench fine-tunes {', '.join(_DEFAULTS)}."
         )
@@ -108,13 +110,26 @@ def normalised_config(raw: dict[str, Any], path: Path) -> ModelConfig:
     defaults = _DEFAULTS[model_type]
     config = {key: raw.get(key, default) for key, default in defaults.items()}
     for key, default in defaults.items():
-        if isinstance(default, (int, float)) and not isinstance(config[key], (int, float)):
-            raise CheckpointError(f"{path}: {key} is {config[key]!r}, not a number.")
-    zero_allowed = {"pad_token_id", "type_vocab_size"}
-    for key, default in defaults.items():
-        if isinstance(default, int) and not isinstance(default, bool):
-            value = config[key]
-            if not isinstance(value, int) or value < (0 if key in zero_allowed else 1):
-                raise CheckpointError(f"{path}: {key} is {value!r}, not a count of 1 or more.")
+        _check(key, config[key], default, path)
+    layers = config["n_layers" if model_type == "distilbert" else "num_hidden_layers"]
+    if layers not in range(_MOST_LAYERS + 1):
+        raise CheckpointError(
+            f"{path} asks for {layers} layers; no BERT has so many (up to {_MOST_LAYERS} are built)."
+        )
     labels = raw.get("id2label")
     return {"model_type": model_type, **config, "id2label": labels if isinstance(labels, dict) else None}
+
+
+def _check(key: str, value: object, default: object, path: Path) -> None:
+    """Raise ``CheckpointError`` if ``value`` is not of the kind that ``default`` is."""
+    if isinstance(default, (bool, str)):
+        if not isinstance(value, type(default)):
+            raise CheckpointError(f"{path}: {key} is {value!r}, where {default!r} would be expected.")
+    elif isinstance(default, int):
+        least = 0 if key in {"pad_token_id", "type_vocab_size"} else 1
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise CheckpointError(f"{path}: {key} is {value!r}, not a count of {least} or more.")
+    elif value is not None or default is not None:  # a rate, which may be left to the model
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not 0 <= value < math.inf:  # type: ignore[operator]
+            raise CheckpointError(f"{path}: {key} is {value!r}, not a number of 0 or more.")

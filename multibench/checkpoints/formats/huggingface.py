@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multibench.checkpoints.formats.pickles import load_pickle, tensors_in
+from multibench.checkpoints.formats.texts import read_json
 from multibench.checkpoints.formats.weights import (
     DTYPES,
     Entry,
@@ -61,9 +62,9 @@ def weight_files(folder: Path) -> list[Path]:
             return [folder / single]
         if (folder / index).is_file():
             try:
-                names = sorted(set(json.loads((folder / index).read_text("utf-8"))["weight_map"].values()))
+                names = sorted(set(read_json(folder / index)["weight_map"].values()))
                 files = [folder / Path(name).name for name in names]
-            except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+            except (KeyError, AttributeError, TypeError) as error:
                 raise CheckpointError(f"{folder / index} is no index of weight files: {error!r}.") from error
             if not files:
                 raise CheckpointError(f"{folder / index} is no index of weight files: it names none.")

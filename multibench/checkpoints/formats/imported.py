@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from multibench.checkpoints.formats.texts import read_small
 from multibench.checkpoints.formats.vocabulary import Vocabulary, read_vocabulary
 from multibench.errors import CheckpointError
 
@@ -202,12 +203,7 @@ def config_beside(*folders: Path) -> dict[str, Any]:
         for name in ("config.json", "bert_config.json"):
             path = folder / name
             if path.is_file():
-                try:
-                    with path.open("rb") as file:
-                        content = file.read(_SMALL + 1)
-                except OSError as error:
-                    raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
-                return parse_config(content, str(path))
+                return parse_config(read_small(path), str(path))
     return {}
 
 

@@ -136,7 +136,7 @@ def _plain(node: object, name: str, where: str) -> torch.Tensor | None:
         type(node) in (torch.Tensor, torch.nn.Parameter)
         and node.layout == torch.strided
         and node.device.type == "cpu"
-        and not node.is_quantized
+        and not (node.is_quantized or node.is_neg() or node.is_conj())
     )
     if not plain or node.numel() * node.element_size() > node.untyped_storage().nbytes():
         raise CheckpointError(f"{where}: {name} is no plain tensor with every number stored.")

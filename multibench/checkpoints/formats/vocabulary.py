@@ -10,8 +10,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
+from multibench.checkpoints.formats.texts import read_json, read_small
 from multibench.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -69,12 +71,7 @@ class Vocabulary:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}.") from error
+    loaded = read_json(path) if path.exists() else {}
     return loaded if isinstance(loaded, dict) else {}
 
 
@@ -90,16 +87,13 @@ def parse_pieces(content: bytes, where: str) -> tuple[str, ...]:
 def _pieces(folder: Path, saved: dict[str, Any]) -> tuple[str, ...]:
     path = folder / "vocab.txt"
     if path.exists():
-        try:
-            return parse_pieces(path.read_bytes(), str(path))
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error}.") from error
+        return parse_pieces(read_small(path), str(path))
     ids = saved.get("model", {}).get("vocab", {}) if isinstance(saved.get("model"), dict) else {}
     if not isinstance(ids, dict) or not ids:
         raise CheckpointError(
             f"{folder} holds no vocabulary: neither vocab.txt nor a WordPiece tokenizer.json."
         )
-    if set(ids.values()) != set(range(len(ids))):
+    if not all(type(number) is int for number in ids.values()) or set(ids.values()) != set(range(len(ids))):
         raise CheckpointError(
             f"{folder / 'tokenizer.json'}: the vocabulary's ids do not run from 0 without gaps."
         )
@@ -139,6 +133,11 @@ def make_vocabulary(
         raise CheckpointError(
             f"The vocabulary of {where} lacks {', '.join(missing)}: is it a BERT vocabulary?"
         )
+    for name in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
+        if not isinstance(settings.get(name), (bool, NoneType)):
+            raise CheckpointError(
+                f"The tokenizer of {where} has {name} = {settings[name]!r}; expected true or false."
+            )
     lower = settings.get("do_lower_case")
     if lower is None:
         lower = not cased

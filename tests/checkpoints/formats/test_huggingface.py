@@ -246,6 +246,25 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, zipped: bool)
     assert not Path(_Evil.target).exists()
 
 
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(1).expand(2**33),
+        torch.as_strided(torch.zeros(10), (4, 4), (1, 1)),
+        torch.zeros(4).to_sparse(),
+        torch.empty(4, device="meta"),
+        torch._neg_view(torch.zeros(4)),
+        torch.zeros(4, dtype=torch.complex64).conj(),
+    ],
+    ids=["expanded", "overlapping", "sparse", "without memory", "negative view", "conjugate view"],
+)
+def test_tensors_that_are_not_numbers_in_a_row_are_refused(tmp_path: Path, tensor: torch.Tensor) -> None:
+    torch.save({**_torch(WEIGHTS), "pooler.dense.bias": tensor}, tmp_path / "pytorch_model.bin")
+    for use in (read_weights, weights_digest):
+        with pytest.raises(CheckpointError, match=r"pooler\.dense\.bias is no plain tensor"):
+            use(tmp_path)
+
+
 def test_what_is_no_dictionary_of_tensors_is_refused(tmp_path: Path) -> None:
     torch.save([torch.zeros(1)], tmp_path / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="holds a list"):
@@ -272,7 +291,7 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
         ('{"weight_map": {}}', "index"),
         ('{"weight_map": ["a"]}', "is no index"),
         ('{"weight_map": {"a": 7}}', "is no index"),
-        ("{", "is no index"),
+        ("{", "cannot be read as JSON"),
         ("[]", "is no index"),
     ],
 )

@@ -137,3 +137,25 @@ def test_a_saved_tokenizer_of_another_form_is_no_obstacle(tmp_path: Path, conten
     write_vocabulary(tmp_path)
     (tmp_path / "tokenizer.json").write_text(content)
     assert read_vocabulary(tmp_path).pieces == tuple(VOCABULARY)
+
+
+@pytest.mark.parametrize("name", ["do_lower_case", "strip_accents", "tokenize_chinese_chars"])
+@pytest.mark.parametrize("value", ["false", 0, [], {"a": 1}])
+def test_settings_that_are_neither_true_nor_false_are_refused(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    """``bool("false")`` is true: a vocabulary would silently be used with the wrong casing."""
+    write_vocabulary(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({name: value}))
+    with pytest.raises(CheckpointError, match=f"has {name} = .*; expected true or false"):
+        read_vocabulary(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "ids", [[0, 1.0, 2, 3], [0, True, 2, 3], [0, [1], 2, 3], [0, "1", 2, 3], [0, 0, 1, 2]]
+)
+def test_ids_that_are_none_are_refused(tmp_path: Path, ids: list[object]) -> None:
+    vocabulary = dict(zip(VOCABULARY, ids, strict=False))
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}}))
+    with pytest.raises(CheckpointError, match="do not run from 0 without gaps"):
+        read_vocabulary(tmp_path)

@@ -17,8 +17,6 @@ from multibench.errors import CheckpointError
 
 __all__ = ["Variable", "bert_variables", "head_variables", "is_training_state"]
 
-_MOST_LAYERS = 1000
-
 Shape = tuple[int | None, ...]
 
 # What stands beside the weights in a checkpoint of a training that goes on; slots are found by their weight's name.
@@ -95,10 +93,6 @@ def bert_variables(config: ModelConfig) -> dict[str, Variable]:
     if config["model_type"] != "bert":
         raise CheckpointError(
             f"Google's TensorFlow checkpoints are of BERT; there are no names in them for {config['model_type']}."
-        )
-    if config["num_hidden_layers"] > _MOST_LAYERS:
-        raise CheckpointError(
-            f"The configuration asks for {config['num_hidden_layers']} layers; no BERT has so many."
         )
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     found: dict[str, Shape] = {

@@ -194,7 +194,7 @@ def test_an_index_of_hundreds_of_megabytes_is_not_read(tmp_path: Path) -> None:
         read_index(tmp_path / "a.index")
 
 
-@pytest.mark.parametrize("layers", [3, 1001, 10**12])
+@pytest.mark.parametrize("layers", [3, 257, 10**12])
 def test_a_configuration_that_asks_for_more_is_refused_at_once(tmp_path: Path, layers: int) -> None:
     folder = copied("plain", tmp_path / "a")
     config = json.loads((folder / "bert_config.json").read_text())
