@@ -19,6 +19,7 @@ MOST = 6
 
 def summary(findings: Findings) -> Section:
     """Runs, scores of the group that the others are compared with, differences, noise and trouble."""
+    about = _runs(findings)
     found = [
         *_scores(findings),
         *_differences(findings),
@@ -27,7 +28,7 @@ def summary(findings: Findings) -> Section:
         *_settled(findings),
         *_trouble(findings),
     ]
-    return Section("summary", "Summary", (_runs(findings),), findings=tuple(found))
+    return Section("summary", "Summary", (about,), findings=tuple(found))
 
 
 def _runs(findings: Findings) -> Sentence:
@@ -202,5 +203,5 @@ def _trouble(findings: Findings) -> Iterator[Sentence]:
         yield say(
             "Of the runs that did not fail, ",
             mention(share, unit=" %"),
-            " collapsed or diverged; they count in all scores.",
+            " collapsed or diverged; collapsed ones count in all scores, diverged ones have none.",
         )

@@ -181,6 +181,11 @@ def test_errors_are_sentences(tmp_path: Path) -> None:
         report(results, tmp_path / "out", base="family=multiberts")
     with pytest.raises(ResultsError, match="one metric of each evaluation"):
         report(results, tmp_path / "out", metric="all")
+    for status in ("failed", "diverged"):
+        store_run(tmp_path / status / "one", outputs=None, status=status)
+        with pytest.raises(ResultsError, match="nothing to score: no stored run has predictions"):
+            report(tmp_path / status, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("<p>my home page</p>")
     with pytest.raises(StorageError, match="is no report of multibench"):
