@@ -91,9 +91,9 @@ def best_of_n_table(chosen: Sequence[Chosen], confidence: float = 0.95) -> Table
     if not rows:
         return None
     note = (
-        "Unbiased; the interval takes runs as exchangeable and the test set as fixed; a run without a score counts as 0. "
-        "The best of n runs is no mean: "
-        "it grows with n, and is not to be put beside scores of other tables."
+        "Unbiased; the interval takes runs as exchangeable and the test set as fixed; a run without a score "
+        "counts as 0. The best of n runs is no mean: it grows with n, and is not to be put beside scores of "
+        "other tables."
     )
     return Table("Expected best of n runs", tuple(rows[0]), tuple(rows), (note,))
 
