@@ -114,10 +114,11 @@ def _difference_notes(sides: Sides, found: ExampleDifferences) -> list[str]:
         notes.append(_flips_note(where, found.flips, found))
     if not found.can_name:
         limit = f"{found.smallest_p:.2g}"
+        testable = int(found.testable.sum())
         why = (
-            "no example reaches the level"
-            if found.needed is None
-            else f"{found.needed:,} examples would have to have it, of {int(found.testable.sum()):,} that could"
+            f"all {testable:,} examples that could reach the level would not do together"
+            if testable
+            else "no example reaches the level"
         )
         notes.append(
             f"{where}no single example can be named with these seeds, whatever the predictions: the smallest possible "

@@ -53,10 +53,11 @@ class ExampleDifferences:
     ``base`` and ``experiment`` are mean credits (see ``Instances``), ``difference`` the second minus the first.
     ``p_values`` are exact, two-sided; ``testable`` says which examples could have a p-value of ``alpha`` or less at
     all, whatever side their scores had been on; ``adjusted`` is NaN for others. ``differs`` where it is at most
-    ``alpha``. ``smallest_p`` is the smallest possible p-value and ``needed`` how many testable examples must have
-    it before any can be named. ``few`` counts p-values up to ``alpha``, ``by_chance`` how many exchanged seeds give on
-    average, and ``p_any`` is the p-value of that count: whether there is any difference at all, under any
-    dependence between examples; NaN if none is testable. ``flips`` is None where nothing is right or wrong.
+    ``alpha``. ``smallest_p`` is the smallest possible p-value and ``needed`` how many examples must have the smallest
+    that is possible for them before any can be named, ``None`` if that cannot be. ``few`` counts p-values up to
+    ``alpha``, ``by_chance`` how many exchanged seeds give on average, and ``p_any`` is the p-value of that count:
+    whether there is any difference at all, under any dependence between examples; NaN if none is testable. ``flips``
+    is None where nothing is right or wrong.
     """
 
     base: Array
@@ -93,7 +94,7 @@ class ExampleDifferences:
     @property
     def can_name(self) -> bool:
         """Whether any example could be named with this many seeds."""
-        return self.needed is not None and self.needed <= int(self.testable.sum())
+        return self.needed is not None
 
     def order(self, top: int | None = None) -> Array:
         """Places of the ``top`` examples with the smallest p-values, of equals those that differ most."""
@@ -174,8 +175,7 @@ def example_differences(
         places = np.flatnonzero(testable)
         family = adjust({str(place): float(tested.p[place]) for place in places}, method, alpha)
         adjusted[places] = family.adjusted
-        harmonic = float((1 / np.arange(1, len(places) + 1)).sum()) if method.endswith("yekutieli") else 1.0
-        needed = math.ceil(len(places) * harmonic * float(tested.least.min()) / alpha - TIE)
+        needed = _needed(tested.least[places], method, alpha)
     return ExampleDifferences(
         first.mean(axis=0),
         second.mean(axis=0),
@@ -230,6 +230,15 @@ def _units(
             f"{surplus} runs were left out, so that seeds that are exchanged have the same number of runs each."
         )
     return means[0], means[1]
+
+
+def _needed(least: Array, method: Method, alpha: float) -> int | None:
+    """How many of the smallest possible p-values ``least`` a step-up procedure would have to see to reject any."""
+    n = len(least)
+    ranks = np.arange(1, n + 1)
+    slope = alpha / n if method == "benjamini-hochberg" else alpha / (n * float((1 / ranks).sum()))
+    enough = np.flatnonzero(np.sort(least) <= slope * ranks + TIE)
+    return int(enough[0]) + 1 if len(enough) else None
 
 
 def _flips(first: Array, second: Array, paired: bool) -> Flips:

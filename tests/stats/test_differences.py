@@ -68,7 +68,11 @@ def test_adjusted_p_values_are_statsmodels_on_those_that_could_reach_the_level()
     assert found.adjusted[found.testable] == pytest.approx(adjusted)
     assert np.isnan(found.adjusted[~found.testable]).all()
     assert found.smallest_p == pytest.approx(2 / math.comb(12, 6))
-    assert found.needed == math.ceil(found.testable.sum() * found.smallest_p / 0.05 - 1e-9)
+    best = multipletests(least[found.testable], method="fdr_bh")[0].sum()
+    assert found.can_name == (best > 0)
+    assert found.needed is not None
+    assert found.needed <= best
+    assert np.sort(least)[found.needed - 1] <= 0.05 * found.needed / found.testable.sum()
     assert (
         found.order(5).tolist()
         == sorted(range(200), key=lambda j: (found.p_values[j], -abs(found.difference[j]), j))[:5]
@@ -203,3 +207,14 @@ def test_flips_are_counted_between_pairs_of_runs(paired: bool) -> None:
 def test_only_methods_for_false_discoveries_are_taken() -> None:
     with pytest.raises(StatisticsError, match="`method` is 'holm'"):
         example_differences(table(5, 5), np.ones((10, 4), dtype=int), np.ones(4, dtype=int), method="holm")
+
+
+def test_more_examples_that_could_differ_need_more_that_do() -> None:
+    right = np.zeros((10, 11), dtype=int)
+    right[5:] = 1
+    for n, needed in ((6, 1), (7, 2), (11, 2)):
+        found = example_differences(table(5, 5), right[:, :n], np.ones(n, dtype=int))
+        assert found.needed == needed
+        assert found.needed == math.ceil(n / 126 / 0.05)
+    by = example_differences(table(5, 5), right, np.ones(11, dtype=int), method="benjamini-yekutieli")
+    assert by.needed == math.ceil(11 / 126 / 0.05 * sum(1 / k for k in range(1, 12)))
