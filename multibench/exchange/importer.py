@@ -127,7 +127,8 @@ def store_items(
                 already += 1
             else:
                 missing.append((run_id, record, predictions))
-        store.write_all(missing)
+        if missing:
+            store.write_all(missing)
         new += len(missing)
     return Imported(store.folder, new, already, source.absent, tuple(dict.fromkeys(remarks)))
 
