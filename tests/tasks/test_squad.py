@@ -98,6 +98,7 @@ def test_rows_of_the_hub_and_of_modules_are_the_same_examples(
 ) -> None:
     class Table:
         column_names = ("id", "title", "context", "question", "answers")
+        cache_files = ()
 
         def __getitem__(self, name: str) -> list[Any]:
             return [row[name] for row in _rows()]
