@@ -18,7 +18,7 @@ from multibench.plots.house import (
     rows_of,
 )
 from multibench.reports.findings import Findings, findings_of
-from multibench.stats import power_of
+from multibench.stats import Noise, power_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -118,7 +118,7 @@ def more_seeds(results: Results | Findings, evaluation: str) -> Figure:
     for k, (row, curve) in enumerate(curves[:MOST_CURVES]):
         designs = [
             power_of(
-                curve["noise"],
+                Noise(**curve["noise"]),
                 findings.options.effect,
                 s,
                 curve["runs"],

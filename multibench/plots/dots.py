@@ -7,6 +7,7 @@ from collections import defaultdict
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from multibench.errors import ResultsError
 from multibench.plots.house import INK, MARKERS, MUTED, PALETTE, axes_of, drawn, label, number_in, rows_of
 from multibench.reports.cells import Cell
 from multibench.reports.findings import Findings, findings_of
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
     from multibench.results import Results
 
-__all__ = ["seed_dots"]
+__all__ = ["RUNS", "seed_dots"]
 
+RUNS = "runs"
+"""SVG groups of dots have ids that begin with this and name their runs, in order."""
 GAP = 1.2
 """Between groups, in widths of a seed."""
 
@@ -39,6 +42,8 @@ def seed_dots(results: Results | Findings, evaluation: str) -> Figure:
         if not math.isnan(number_in(row, "score")):
             title = f"{row['checkpoints']} ({row['setting']})" if several else str(row["checkpoints"])
             by_group[title][str(row["checkpoint"])].append(row)
+    if not by_group:
+        raise ResultsError(f"No run has a score on '{evaluation}'.")
     columns = sum(len(seeds) + GAP for seeds in by_group.values())
     figure, axes = axes_of(3.4)
     size = 4.5 if columns < 60 else 3.0 if columns < 150 else 2.0
@@ -70,14 +75,15 @@ def _column(axes: Axes, place: float, members: list[dict[str, Cell]], color: int
     width = min(0.3, 0.07 * (len(scores) - 1))
     for collapsed in (False, True):
         own = [
-            (place + (width * (2 * i / (len(scores) - 1) - 1) if len(scores) > 1 else 0.0), score)
+            (place + (width * (2 * i / (len(scores) - 1) - 1) if len(scores) > 1 else 0.0), score, row["run"])
             for i, (row, score) in enumerate(zip(members, scores, strict=True))
             if (row["status"] == "collapsed") is collapsed
         ]
         if own:
             axes.plot(
-                [x for x, _ in own],
-                [y for _, y in own],
+                [x for x, _, _ in own],
+                [y for _, y, _ in own],
+                gid=".".join([RUNS, *(str(run) for _, _, run in own)]),
                 linestyle="none",
                 marker="x" if collapsed else MARKERS[color % len(MARKERS)],
                 markersize=size + 1 if collapsed else size,

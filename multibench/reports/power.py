@@ -120,7 +120,7 @@ def more_seeds(sides: Iterable[Sides], effect: float, confidence: float = 0.95) 
         designs = {
             s: power_of(noise, effect, s, n_runs, len(side.labels), confidence) for s in (n_seeds, *SEEDS)
         }
-        curves.append({"runs": n_runs, "examples": len(side.labels), "noise": noise})
+        curves.append({"runs": n_runs, "examples": len(side.labels), "noise": noise.to_dict()})
         rows.append(
             {
                 "from": side.base,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from multibench import plots
 from multibench.errors import ResultsError
 from multibench.plots.house import PALETTE, estimate_in, number_in
 from multibench.reports.findings import Findings, Options
+from multibench.reports.tables import FORMATS
 from multibench.results import Results
 from tests.support.command import environment
 from tests.support.population import STUDY, Group, write_population
@@ -72,6 +74,15 @@ def test_what_is_drawn_is_what_the_tables_say(findings: Findings) -> None:
     assert findings.size is not None
     sizes = sorted(y for _, y in _points(plots.size(findings, "rte.dev")))
     assert sizes == pytest.approx(sorted(100 * estimate_in(row).value for row in findings.size.rows))
+
+
+def test_every_table_behind_a_figure_has_every_format(findings: Findings) -> None:
+    names = "scores runs spread variance comparisons dynamics agreement hardest grids best_of_n best_of_grid trouble"
+    for name in [*names.split(), "size", "more_seeds"]:
+        table = getattr(findings, name)
+        for format_ in FORMATS:
+            assert table.render(format_).endswith("\n")
+        assert len(json.loads(table.render("json"))["rows"]) == len(table.rows)
 
 
 def test_collapsed_runs_are_crosses(findings: Findings) -> None:

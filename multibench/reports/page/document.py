@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,13 +19,17 @@ NUMBER = re.compile(r"(?<![\w.])-?\d(?:[\d,.]*\d)?(?:e-?\d+)?")
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn figure: file name without ending, title, what it shows in words, and its bytes."""
+    """A drawn figure: file name without ending, title, what it shows in words, and its bytes.
+
+    ``titles`` are texts for the dots of runs, by run id.
+    """
 
     name: str
     title: str
     alt: str
     svg: bytes
     png: bytes
+    titles: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

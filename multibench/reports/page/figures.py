@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from multibench.errors import ResultsError
 from multibench.plots import png_bytes, svg_bytes
-from multibench.reports.cells import one_line
+from multibench.reports.cells import Cell, one_line
 from multibench.reports.findings import Findings
 from multibench.reports.page.document import Figure
 from multibench.reports.tables import Table
@@ -25,8 +25,12 @@ def figures_of(
     name: str,
     table: Table,
     title: str,
+    dot: Callable[[dict[str, Cell]], str] | None = None,
 ) -> tuple[Figure, ...]:
-    """``draw`` for each evaluation of ``table``, which has the figure's numbers and is named in its words."""
+    """``draw`` for each evaluation of ``table``, which has the figure's numbers and is named in its words.
+
+    ``dot`` is the title of the dot of a row, in figures of single runs.
+    """
     made = []
     for evaluation in dict.fromkeys(str(row["evaluation"]) for row in table.rows):
         rows = [row for row in table.rows if row["evaluation"] == evaluation]
@@ -39,5 +43,8 @@ def figures_of(
         about = f" of {', '.join(shown[:8])}{' and others' if len(shown) > 8 else ''}" if shown else ""
         alt = f"{title}{about} on {evaluation}. The numbers are in the table '{table.title}'."
         file = f"{name}-{re.sub(r'[^a-z0-9]+', '-', evaluation.lower()).strip('-')[:60]}"
-        made.append(Figure(file, f"{title}: {evaluation}", alt, svg_bytes(drawing), png_bytes(drawing)))
+        titles = {str(row["run"]): dot(row) for row in rows} if dot else {}
+        made.append(
+            Figure(file, f"{title}: {evaluation}", alt, svg_bytes(drawing), png_bytes(drawing), titles)
+        )
     return tuple(made)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from multibench import plots
-from multibench.reports.cells import Quantity, say
+from multibench.reports.cells import Cell, Quantity, say
 from multibench.reports.findings import Findings
 from multibench.reports.page.document import Section
 from multibench.reports.page.figures import figures_of
@@ -36,13 +36,16 @@ def seeds(findings: Findings) -> Section:
         "crosses are runs that collapsed. Each table row is one run, under the settings that the scores above"
         " are about."
     )
-    return Section(
-        "seeds",
-        "Seed distributions",
-        (said,),
-        {"spread": findings.spread, "runs": findings.runs},
-        figures_of(findings, plots.seed_dots, "seeds", findings.runs, "Every run, by pretraining seed"),
-    )
+    title = "Every run, by pretraining seed"
+    figures = figures_of(findings, plots.seed_dots, "seeds", findings.runs, title, _dot)
+    tables = {"spread": findings.spread, "runs": findings.runs}
+    return Section("seeds", "Seed distributions", (said,), tables, figures)
+
+
+def _dot(row: dict[str, Cell]) -> str:
+    """A run as the title of its dot."""
+    seeds = [f"{name} {row[name]}" for name in ("pretraining seed", "fine-tuning seed") if row[name]]
+    return f"{', '.join([str(row['checkpoints']), *seeds])}: {row['score']} % ({row['status']}, {row['run']})"
 
 
 def noise(findings: Findings) -> Section:

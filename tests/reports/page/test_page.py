@@ -100,6 +100,15 @@ def test_headings_are_in_order_and_figures_are_described(reported: Reported) -> 
     assert all('role="img" aria-label="' in drawing for drawing in drawings)
 
 
+def test_every_dot_says_which_run_it_is(reported: Reported) -> None:
+    text = (reported.out / "index.html").read_text("utf-8")
+    dots = re.findall(r"<use [^>]*><title>([^<]*): (\S+) % \((\w+), (\w+)\)</title></use>", text)
+    drawn = {run: (score, status) for _, score, status, run in dots}
+    rows = [[cell.text.strip() for cell in row] for row in reported.page.tables["runs"][1:]]
+    assert drawn == {row[0]: (row[-1], row[-2]) for row in rows if row[-1] != "none" and row[-1]}
+    assert len(dots) == len(drawn) >= 100
+
+
 def test_every_table_and_figure_is_a_file(reported: Reported) -> None:
     names = set(reported.page.tables)
     assert names >= {
