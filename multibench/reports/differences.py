@@ -113,17 +113,7 @@ def _difference_notes(sides: Sides, found: ExampleDifferences) -> list[str]:
     if found.flips is not None:
         notes.append(_flips_note(where, found.flips, found))
     if not found.can_name:
-        limit = f"{found.smallest_p:.2g}"
-        testable = int(found.testable.sum())
-        why = (
-            f"all {testable:,} examples that could reach the level would not do together"
-            if testable
-            else "no example reaches the level"
-        )
-        notes.append(
-            f"{where}no single example can be named with these seeds, whatever the predictions: the smallest possible "
-            f"p-value is {limit}, and {why}. More seeds are needed."
-        )
+        notes.append(_limit_note(where, found))
     notes += [f"{where}{warning}" for warning in found.warnings]
     if found.units != "pretraining seeds":
         notes.append(
@@ -134,6 +124,22 @@ def _difference_notes(sides: Sides, found: ExampleDifferences) -> list[str]:
     if not sides.as_released:
         notes.append(f"{where}NOT the released data (accepted by the suite).")
     return notes
+
+
+def _limit_note(where: Name, found: ExampleDifferences) -> str:
+    """Why no example can be named with these seeds, whatever they predict."""
+    testable = int(found.testable.sum())
+    parts: list[str | Quantity] = [
+        where,
+        "no single example can be named with these seeds, whatever the predictions: the smallest possible p-value is ",
+        Quantity(found.smallest_p, f"{found.smallest_p:.2g}", "smallest possible p-value"),
+    ]
+    if testable:
+        able = count(testable, "example")
+        parts += [", and all ", able, " that could reach the level would not do together"]
+    else:
+        parts += [", so that no example reaches the level"]
+    return say(*parts, ". More seeds are needed.")
 
 
 def _flips_note(where: Name, flips: Flips, found: ExampleDifferences) -> str:
