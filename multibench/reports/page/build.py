@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from multibench.reports.findings import Findings
-from multibench.reports.page import compared, measured, origin, overview
+from multibench.reports.page import compared, measured, methods, origin, overview
 from multibench.reports.page.document import Document
 
 __all__ = ["SECTIONS", "build_document"]
@@ -21,7 +21,7 @@ SECTIONS = (
     measured.trouble,
     compared.more_seeds,
     origin.provenance,
-    origin.methods,
+    methods.methods,
 )
 
 

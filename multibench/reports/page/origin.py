@@ -1,16 +1,13 @@
-"""Sections on where the numbers come from: runs, code, commands, methods and what to cite."""
+"""Where the numbers come from: runs, code, and the commands that make them again."""
 
 from __future__ import annotations
 
 import hashlib
 import shlex
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import fields
-from functools import cache
 from importlib.metadata import version
-from importlib.resources import files
 from typing import Any
 
 from multibench.reports.cells import Cell, Name, Quantity, say
@@ -19,7 +16,7 @@ from multibench.reports.page.document import Section
 from multibench.reports.tables import Table
 from multibench.results.frame import StoredRun
 
-__all__ = ["methods", "provenance"]
+__all__ = ["provenance"]
 
 
 def provenance(findings: Findings) -> Section:
@@ -95,73 +92,3 @@ def _origin(run: StoredRun) -> dict[str, str]:
         "device": str(made.get("accelerator") or made.get("device") or made.get("processor") or ""),
         "precision": str(made.get("precision") or run.fields.get("precision") or ""),
     }
-
-
-@cache
-def _citations() -> dict[str, dict[str, Any]]:
-    """``citations.toml``: for each key ``short``, ``bibtex`` and what it is cited ``for``."""
-    text = files("multibench.reports.page").joinpath("citations.toml").read_text("utf-8")
-    return tomllib.loads(text)
-
-
-def methods(findings: Findings) -> Section:
-    """What was computed and how, with BibTeX of what that rests on."""
-    options = findings.options
-    used = ["report"]
-    said = [
-        say(
-            "Scores are means over pretraining seeds, runs of one seed averaged first. Their intervals (",
-            Quantity(options.confidence, f"{options.confidence:.0%}", "confidence level"),
-            ") are percentiles of the multi-bootstrap, which draws pretraining seeds and test examples together (",
-            Quantity(options.nboot, f"{options.nboot:,} draws", "bootstrap draws"),
-            "). Point estimates are computed from the data, not from draws.",
-            _cited("multibootstrap"),
-        )
-    ]
-    used.append("multibootstrap")
-    if findings.comparisons is not None:
-        used += ["crossed", "holm"]
-        said.append(
-            say(
-                "Differences have two intervals: the multi-bootstrap's, and a t interval of crossed random "
-                "effects (seeds and examples) with Satterthwaite's degrees of freedom, which is the one to "
-                "report with five or more pretraining seeds on each side that has more than one; with two to "
-                "four, none is. p-values are two-sided, come from the same inversion as the interval, and are"
-                " adjusted by Holm's method.",
-                _cited("crossed", "holm"),
-            )
-        )
-    if findings.variance is not None:
-        used.append("components")
-        said.append(
-            say(
-                "Variance components equate mean squares to their expectations; their intervals are modified "
-                "large-sample ones.",
-                _cited("components"),
-            )
-        )
-    if findings.dynamics is not None:
-        used.append("equivalence")
-        said.append(
-            say(
-                "Bands over steps hold jointly. A step is called settled by two one-sided tests against the "
-                "last step, for it and for every later step (an intersection-union test).",
-                _cited("equivalence"),
-            )
-        )
-    if findings.best_of_n is not None:
-        used.append("best of n")
-        said.append(
-            say("The expected best of n runs is the unbiased estimator over subsets.", _cited("best of n"))
-        )
-    used.append("binomial")
-    said.append(say("Shares of collapsed runs have exact binomial intervals.", _cited("binomial")))
-    used += sorted({str(run.fields["family"]) for run in findings.results.stored})
-    used += sorted({str(run.fields["task"]) for run in findings.results.stored})
-    entries = [c["bibtex"].strip() for c in _citations().values() if set(c["for"]) & set(used)]
-    return Section("methods", "Methods, and what to cite", tuple(said), code=("\n\n".join(entries),))
-
-
-def _cited(*subjects: str) -> Name:
-    found = [c["short"] for c in _citations().values() if set(c["for"]) & set(subjects)]
-    return Name(f" ({'; '.join(found)})")

@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from multibench.checkpoints import all_checkpoints
 from multibench.errors import ResultsError, StorageError
 from multibench.reports.page import report
+from multibench.reports.page.methods import METHODS, citations
+from multibench.tasks import TASKS
 from tests.reports.page.conftest import Reported
 from tests.support.command import environment, multibench
 from tests.support.pages import ReadPage, read_estimates
@@ -217,3 +220,19 @@ def test_the_verb_prints_where_the_page_is(tmp_path: Path) -> None:
     assert {e["level"] for e in read_estimates(out).values() if "level" in e} == {0.9}
     again = "multibench report RESULTS --out DIR --effect 0.02 --nboot 100 --confidence 0.9"
     assert again in (out / "report.md").read_text("utf-8")
+
+
+def test_whatever_is_used_can_be_cited(reported: Reported) -> None:
+    subjects = {subject for entry in citations().values() for subject in entry["for"]}
+    methods = {subject for _, named in METHODS.values() for subject in named} | {"multibootstrap"}
+    assert methods <= subjects
+    released = {name for name in TASKS.names() if not name.startswith("pocket")}
+    assert released <= subjects
+    assert subjects - methods - released <= {checkpoint.family for checkpoint in all_checkpoints()}
+    for entry in citations().values():
+        assert re.fullmatch(r"@\w+\{\w+,\n(  \w+ *= \{.*\},?\n)+\}\n", entry["bibtex"].lstrip("\n")), entry[
+            "short"
+        ]
+    text = (reported.out / "report.md").read_text("utf-8")
+    assert "@inproceedings{wang2019glue," in text
+    assert "rajpurkar" not in text  # no question was asked
