@@ -1,0 +1,211 @@
+"""A grid of fine-tuning runs side by side: Trainer, one process a run, against one ``multibench run``.
+
+    python benchmarks/grid.py minilm --data FOLDER --model FOLDER    MiniLM on RTE's first 1,000 examples, one epoch
+    python benchmarks/grid.py pocket                                 the built-in family, no files needed
+
+Each prints, for every contender, the wall time of the whole grid with start-up and without it, the mean and the
+standard deviation of the scores, the precision, and the ratios. ``--data`` holds ``glue/RTE``. Contenders are
+interleaved ``--repeats`` times, and medians are reported. ``--seeds``, ``--examples`` and ``--only`` make it small.
+
+Start-up is what a process spends before its first training step and after its last prediction: for Trainer all but
+training and prediction; for multibench all but what its runs record, in whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from multibench.results import Results
+
+HERE = Path(__file__).resolve().parent
+POCKET = HERE.parent / "multibench/pocket/weights/seed_0/step_12000"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What every contender does: rates by seeds of one task."""
+
+    model: Path
+    task: str
+    rates: tuple[float, ...]
+    seeds: int
+    epochs: float
+    max_length: int
+    data: Path | None
+
+    @property
+    def runs(self) -> int:
+        return len(self.rates) * self.seeds
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One pass over the grid: seconds with start-up, and without, and the scores."""
+
+    whole: float
+    bare: float
+    scores: list[float]
+
+
+def first_examples(source: Path, target: Path, examples: int) -> Path:
+    """Official RTE files, of train the first ``examples``."""
+    folder = target / "glue" / "RTE"
+    folder.mkdir(parents=True)
+    original = source / "glue" / "RTE"
+    lines = (original / "train.tsv").read_text("utf-8").splitlines(keepends=True)
+    (folder / "train.tsv").write_text("".join(lines[: examples + 1]), "utf-8")
+    shutil.copy(original / "dev.tsv", folder)
+    return target
+
+
+def environment() -> dict[str, str]:
+    """No network for anybody, and no bars."""
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+
+
+def trainer(grid: Grid, precision: str, padding: str) -> Measured:
+    """A process for each run, one after the other."""
+    lines: list[dict[str, Any]] = []
+    clock = time.perf_counter()
+    for rate in grid.rates:
+        for seed in range(grid.seeds):
+            words = ["--task", grid.task, "--model", str(grid.model), "--seed", str(seed)]
+            words += ["--learning-rate", str(rate), "--epochs", str(grid.epochs), "--padding", padding]
+            words += [
+                "--max-length",
+                str(grid.max_length),
+                "--precision",
+                precision,
+                "--born",
+                str(time.time()),
+            ]
+            words += [] if grid.data is None else ["--data", str(grid.data), "--accept-different-data"]
+            command = [sys.executable, str(HERE / "trainer_baseline.py"), *words]
+            done = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True)
+            lines.append(json.loads(done.stdout.splitlines()[-1]))
+    whole = time.perf_counter() - clock
+    bare = sum(line["training_seconds"] + line["evaluation_seconds"] for line in lines)
+    return Measured(whole, bare, [line["scores"][line["headline"]] for line in lines])
+
+
+def multibench(grid: Grid, precision: str, replicas: str, batching: str = "exact") -> Measured:
+    """One command for all runs."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        recipe = {
+            "base": "modern_glue",
+            "learning_rate": list(grid.rates),
+            "batch_size": 32,
+            "epochs": grid.epochs,
+            "max_length": grid.max_length,
+            "warmup": 0.1,
+            "weight_decay": 0.01,
+            "precision": precision,
+            "batching": batching,
+        }
+        suite = {
+            "name": "grid",
+            "checkpoints": [{"path": str(grid.model)}],
+            "tasks": [grid.task],
+            "recipe": recipe,
+            "finetuning_seeds": list(range(grid.seeds)),
+        }
+        if grid.data is not None:
+            suite["accept_different_data"] = [grid.task]
+        (folder / "grid.yaml").write_text(yaml.safe_dump(suite), "utf-8")
+        command = [sys.executable, "-m", "multibench", "run", str(folder / "grid.yaml"), "--offline"]
+        command += ["--results", str(folder), "--quiet", "--replicas", replicas]
+        command += [] if grid.data is None else ["--data", str(grid.data)]
+        clock = time.perf_counter()
+        subprocess.run(command, env=environment(), check=True)
+        whole = time.perf_counter() - clock
+        stored = Results.open(folder / "grid").stored
+        assert len(stored) == grid.runs
+        bare = sum(run.manifest["provenance"]["seconds"] for run in stored)
+        first = [next(iter(run.manifest["evaluations"].values())) for run in stored]
+        return Measured(whole, bare, [e["metrics"][e["headline"]] for e in first])
+
+
+CONTENDERS = {
+    "Trainer, padded, fp32": lambda grid: trainer(grid, "fp32", "max"),
+    "Trainer, dynamic padding, fp32": lambda grid: trainer(grid, "fp32", "longest"),
+    "Trainer, dynamic padding, bf16": lambda grid: trainer(grid, "bf16", "longest"),
+    "multibench, fp32": lambda grid: multibench(grid, "fp32", "auto"),
+    "multibench, fp32, each alone": lambda grid: multibench(grid, "fp32", "1"),
+    "multibench, bf16": lambda grid: multibench(grid, "bf16", "auto"),
+    "multibench, bf16, bucketed": lambda grid: multibench(grid, "bf16", "auto", "bucketed"),
+}
+RATIOS = (
+    ("multibench, fp32", "Trainer, padded, fp32"),
+    ("multibench, bf16", "Trainer, padded, fp32"),
+    ("multibench, bf16", "Trainer, dynamic padding, bf16"),
+    ("multibench, fp32", "Trainer, dynamic padding, fp32"),
+)
+
+
+def report(grid: Grid, found: dict[str, list[Measured]]) -> None:
+    print(
+        f"{grid.runs} runs of {grid.task}, {grid.epochs:g} epochs, medians of {len(next(iter(found.values())))}"
+    )
+    print(f"{'':34}{'whole':>10}{'bare':>10}{'a run':>9}  score (sd over runs)")
+    for name, passes in found.items():
+        whole = statistics.median(p.whole for p in passes)
+        bare = statistics.median(p.bare for p in passes)
+        scores = passes[0].scores
+        spread = statistics.stdev(scores) if len(scores) > 1 else float("nan")
+        print(
+            f"{name:34}{whole:9.1f}s{bare:9.1f}s{whole / grid.runs:8.2f}s  "
+            f"{100 * statistics.mean(scores):.1f} ({100 * spread:.1f})"
+        )
+    for fast, slow in RATIOS:
+        if fast in found and slow in found:
+            with_start, without = (
+                statistics.median(getattr(p, what) for p in found[slow])
+                / statistics.median(getattr(p, what) for p in found[fast])
+                for what in ("whole", "bare")
+            )
+            print(f"{fast} against {slow}: {with_start:.2f} times, without start-up {without:.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("grid", choices=["minilm", "pocket"])
+    parser.add_argument("--data", type=Path, help="folder that holds glue/RTE")
+    parser.add_argument("--model", type=Path, default=POCKET, help="folder of the checkpoint")
+    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--examples", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", action="append", help="contenders whose names contain this")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        if given.grid == "pocket":
+            grid = Grid(given.model, "pocket_inference", (5e-4, 1e-3), given.seeds, 5, 128, None)
+        else:
+            if given.data is None:
+                parser.error("minilm needs --data, a folder that holds glue/RTE, and --model")
+            data = first_examples(given.data, Path(scratch), given.examples)
+            grid = Grid(given.model, "rte", (2e-5, 5e-5), given.seeds, 1, 128, data)
+        chosen = [n for n in CONTENDERS if not given.only or any(word in n for word in given.only)]
+        found: dict[str, list[Measured]] = {name: [] for name in chosen}
+        for _ in range(given.repeats):
+            for name in chosen:
+                found[name].append(CONTENDERS[name](grid))
+                print(f"{name}: {found[name][-1].whole:.1f} s", file=sys.stderr)
+    report(grid, found)
+
+
+if __name__ == "__main__":
+    main()
