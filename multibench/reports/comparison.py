@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from multibench.reports.cells import Cell, Name, Quantity, p_value, say
-from multibench.reports.scores import tuning_notes
+from multibench.reports.scores import score_notes
 from multibench.reports.sides import Sides, joined_sides
 from multibench.reports.tables import Table
 from multibench.results import Results
@@ -103,9 +103,7 @@ def comparison_table(sides: Iterable[Sides], nboot: int = 2000, confidence: floa
             }
         )
         notes += [f"{side.title}: report {found.recommended}: {found.why}.", *found.warnings]
-        notes += tuning_notes(side.evaluation, side.metric)
-        if not side.as_released:
-            notes.append(f"{side.evaluation}: NOT the released data (accepted by the suite).")
+        notes += score_notes(side.evaluation, side.metric, side.as_released)
     head = _head(list(dict.fromkeys(filters)), confidence)
     hidden = {"difference", "p", "why"} | {
         f"{side} {what}" for side in ("base", "experiment") for what in ("seeds", "runs")

@@ -9,6 +9,7 @@ from typing import Literal
 from multibench.metrics import METRICS
 from multibench.reports.cells import Cell, Name, Quantity, count, points, say
 from multibench.reports.examples import credit, credit_name, examples_table
+from multibench.reports.scores import score_notes
 from multibench.reports.sides import Sides, joined_sides
 from multibench.reports.tables import Table
 from multibench.results import Results
@@ -121,9 +122,7 @@ def _difference_notes(sides: Sides, found: ExampleDifferences) -> list[str]:
         )
     if METRICS.get(sides.metric).takes == "classes":
         notes.append(f"{where}examples are right or wrong, whatever the metric.")
-    if not sides.as_released:
-        notes.append(f"{where}NOT the released data (accepted by the suite).")
-    return notes
+    return [*notes, *score_notes(sides.evaluation, sides.metric, sides.as_released)]
 
 
 def _limit_note(where: Name, found: ExampleDifferences) -> str:

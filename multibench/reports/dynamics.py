@@ -8,7 +8,7 @@ from typing import Any
 
 from multibench.errors import ResultsError, StatisticsError
 from multibench.reports.cells import Cell, Name, Quantity, count, say, shown
-from multibench.reports.scores import describe_setting, metrics_of, seed_for, tuning_notes
+from multibench.reports.scores import describe_setting, metrics_of, score_notes, seed_for
 from multibench.reports.tables import Table
 from multibench.results import Chosen, Results, select_settings
 from multibench.stats import Dynamics, StepEstimates
@@ -223,6 +223,4 @@ def _notes(curve: StepCurve) -> list[str]:
     if curve.found.n_seeds == 1:
         only = count(curve.found.n_seeds, "pretraining seed")
         notes.append(say(Name(where), only, ": all of this is about that checkpoint's training alone."))
-    if not curve.as_released:
-        notes.append(f"{curve.evaluation}: NOT the released data (accepted by the suite).")
-    return [*notes, *tuning_notes(curve.evaluation, curve.metric)]
+    return [*notes, *score_notes(curve.evaluation, curve.metric, curve.as_released)]

@@ -14,7 +14,7 @@ from multibench.reports.cells import Cell, Name, Quantity, count, points, say, s
 from multibench.reports.differences import Method, differences_table
 from multibench.reports.examples import credit, credit_name, examples_table, in_units
 from multibench.reports.runs import evaluations_of
-from multibench.reports.scores import chosen_title, describe_setting
+from multibench.reports.scores import chosen_title, describe_setting, score_notes
 from multibench.reports.tables import Table
 from multibench.results import Chosen, PredictionTensor, Results, select_settings
 from multibench.stats import Difficulty, Estimate, difficulty, seed_agreement
@@ -107,6 +107,7 @@ def agreement_table(
                     **tail,
                 }
             )
+        notes += score_notes(tensor.evaluation, name, tensor.as_released)
         for kind, distance in found.distances.items():
             rows.append(
                 {
@@ -162,7 +163,7 @@ def difficulty_table(
                     "selection": chosen.selection,
                 }
             )
-        notes.append(_difficulty_note(where, found))
+        notes += [_difficulty_note(where, found), *score_notes(tensor.evaluation, name, tensor.as_released)]
         details.append(
             {
                 "checkpoints": chosen_title(chosen),

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from multibench.errors import ResultsError, StatisticsError
 from multibench.reports.cells import Cell, Quantity, points, say, share
-from multibench.reports.scores import tuning_notes
+from multibench.reports.scores import score_notes
 from multibench.reports.sides import Sides, joined_sides
 from multibench.reports.tables import Table
 from multibench.results import Results
@@ -90,7 +90,7 @@ def power(
                 "selection": sides.selection,
             }
         )
-        notes += tuning_notes(sides.evaluation, sides.metric)
+        notes += score_notes(sides.evaluation, sides.metric, sides.as_released)
         if hours is None:
             notes.append(
                 "No stored run says how long it took: the cheapest design is that with the fewest runs."

@@ -16,7 +16,7 @@ from multibench.reports.tables import Table
 from multibench.results import Chosen, PredictionTensor, Results, select_settings
 from multibench.stats import Estimate, multibootstrap_group, with_and_without_collapsed
 
-__all__ = ["chosen_title", "describe_setting", "metrics_of", "scores", "seed_for", "tuning_notes"]
+__all__ = ["chosen_title", "describe_setting", "metrics_of", "score_notes", "scores", "seed_for"]
 
 
 def seed_for(*parts: str) -> int:
@@ -100,7 +100,7 @@ def scores(
                         "over": _factors(estimate),
                     }
                 )
-                notes += tuning_notes(evaluation, metric)
+                notes += score_notes(evaluation, metric, tensor.as_released)
                 if collapsed:
                     flags = [
                         r.run_id in collapsed for r in chosen.runs if evaluation in r.manifest["evaluations"]
@@ -108,8 +108,6 @@ def scores(
                     notes.append(_collapse_note(chosen_title(chosen), tensor, metric, flags, confidence))
                 if estimate.caveat:
                     notes.append(f"{chosen_title(chosen)}: {estimate.caveat}.")
-                if not tensor.as_released:
-                    notes.append(f"{evaluation}: NOT the released data (accepted by the suite).")
             found = module_summaries(chosen.runs, evaluation)
             notes += [module_note(chosen_title(chosen), summary) for summary in found]
             modules += [{"checkpoints": chosen_title(chosen), **summary} for summary in found]
@@ -171,15 +169,19 @@ def metrics_of(chosen: Chosen, evaluation: str, asked: str | None) -> list[str]:
     return [name for name in summary["metrics"] if asked in ("all", name)]
 
 
-def tuning_notes(evaluation: str, metric: str) -> list[str]:
-    """What must stand beside a score that was tuned on the split it is reported for; nothing for others."""
-    known = METRICS.get(metric)
-    if not known.tuned_on_reported_split:
-        return []
-    return [
-        f"{evaluation}: {known.name} is tuned on the very examples it is reported for, each run for itself: too good "
-        "for others, and not comparable with scores of fixed settings."
-    ]
+def score_notes(evaluation: str, metric: str, as_released: bool) -> list[str]:
+    """What must stand beside every number that comes from a score tuned on the split it is reported for, or
+    from other data than was released; nothing for others.
+    """
+    notes, known = [], METRICS.get(metric)
+    if known.tuned_on_reported_split:
+        notes.append(
+            f"{evaluation}: {known.name} is tuned on the very examples it is reported for, each run for itself: too "
+            "good for others, and not comparable with scores of fixed settings."
+        )
+    if not as_released:
+        notes.append(f"{evaluation}: NOT trained and scored on the released data (accepted by the suite).")
+    return notes
 
 
 def _spread(outputs: Any, labels: Any, metric: str) -> Quantity:

@@ -6,7 +6,7 @@ import math
 
 from multibench.errors import ResultsError, StatisticsError
 from multibench.reports.cells import Quantity, points, share, shown
-from multibench.reports.scores import chosen_title, describe_setting, metrics_of, tuning_notes
+from multibench.reports.scores import chosen_title, describe_setting, metrics_of, score_notes
 from multibench.reports.tables import Cell, Table
 from multibench.results import Results, select_settings
 from multibench.stats import variance_components
@@ -85,7 +85,7 @@ def variance(
                     )
                     if not known and estimate.reason:
                         notes.append(f"{where}, {_NAMES[part]}: {estimate.reason}.")
-                notes += tuning_notes(evaluation, name)
+                notes += score_notes(evaluation, name, tensor.as_released)
                 notes.append(
                     f"{where}: {found.design}, {found.method}; {found.n_seeds} pretraining seeds; "
                     f"selection: {chosen.selection}."

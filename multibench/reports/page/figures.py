@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -31,20 +32,26 @@ def figures_of(
 
     ``dot`` is the title of the dot of a row, in figures of single runs.
     """
-    made = []
+    made: list[Figure] = []
+    subject = next(column for column in table.columns if column not in {"run", "evaluation"})
     for evaluation in dict.fromkeys(str(row["evaluation"]) for row in table.rows):
         rows = [row for row in table.rows if row["evaluation"] == evaluation]
         try:
             drawing = draw(findings, evaluation)
         except ResultsError:
             continue  # nothing to draw for this evaluation; the table says why
-        first = next(iter(table.columns))
-        shown = list(dict.fromkeys(one_line(row[first]) for row in rows if first != "run" and row.get(first)))
+        shown = list(dict.fromkeys(one_line(row[subject]) for row in rows if row.get(subject)))
         about = f" of {', '.join(shown[:8])}{' and others' if len(shown) > 8 else ''}" if shown else ""
         alt = f"{title}{about} on {evaluation}. The numbers are in the table '{table.title}'."
-        file = f"{name}-{re.sub(r'[^a-z0-9]+', '-', evaluation.lower()).strip('-')[:60]}"
+        file = _file_name(f"{name}-{evaluation}", {figure.name for figure in made})
         titles = {str(row["run"]): dot(row) for row in rows} if dot else {}
         made.append(
             Figure(file, f"{title}: {evaluation}", alt, svg_bytes(drawing), png_bytes(drawing), titles)
         )
     return tuple(made)
+
+
+def _file_name(text: str, taken: set[str]) -> str:
+    """A name for files and ids; evaluations whose names differ in punctuation only get different ones."""
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60]
+    return next(name for k in itertools.count() if (name := f"{plain}-{k}" if k else plain) not in taken)
