@@ -21,11 +21,16 @@ _GROWTH, _ALLOWANCE = 20, 64 << 20
 _PIECE = 1 << 20
 
 
-class _Bounded:
-    """What an archive of ``size`` bytes unfolds to, which ends with an error once it is more than any weights do."""
+def _most(path: Path) -> int:
+    """How many bytes the archive ``path`` may unfold to."""
+    return _ALLOWANCE + _GROWTH * path.stat().st_size
 
-    def __init__(self, stream: BinaryIO, size: int) -> None:
-        self._stream, self._left = stream, _ALLOWANCE + _GROWTH * size
+
+class _Bounded:
+    """A stream that ends with an error once more than ``most`` bytes were read from it."""
+
+    def __init__(self, stream: BinaryIO, most: int) -> None:
+        self._stream, self._left = stream, most
 
     def read(self, size: int) -> bytes:
         data = self._stream.read(min(size, _PIECE))
@@ -67,10 +72,14 @@ def copy_tar(path: Path, place: Callable[[str, int], BinaryIO | None]) -> None:
             zipped = file.read(2) == b"\x1f\x8b"
             file.seek(0)
             unzipped = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if zipped else file
-            stream = cast(BinaryIO, _Bounded(unzipped, path.stat().st_size))
+            stream = cast(BinaryIO, _Bounded(unzipped, _most(path)))
             with tarfile.open(fileobj=stream, mode="r|", errorlevel=2) as archive:
                 while (member := archive.next()) is not None:
                     name = _checked(member, names, path)
+                    if (
+                        not 0 <= member.size <= _most(path)
+                    ):  # tarfile would go through all of it in small steps
+                        raise _TooLargeError
                     target = place(name, member.size) if member.isfile() else None
                     content = None if target is None else archive.extractfile(member)
                     if target is None or content is None:
@@ -99,7 +108,7 @@ def copy_unfolded(member: BinaryIO, target: BinaryIO, path: Path) -> int:
     finds no room.
     """
     try:
-        return _copy(cast(BinaryIO, _Bounded(member, path.stat().st_size)), target, path)
+        return _copy(cast(BinaryIO, _Bounded(member, _most(path))), target, path)
     except _TooLargeError:
         raise _too_large(path) from None
 

@@ -110,6 +110,23 @@ def test_a_header_that_claims_100_gigabytes_is_refused(tmp_path: Path, kind: byt
             open_folder(path)
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("size", [10**15, 10**30, -5])
+def test_a_further_header_with_a_size_that_cannot_be_is_refused_at_once(tmp_path: Path, size: int) -> None:
+    """tarfile would go through 10**15 bytes that are not there in steps of ten thousand."""
+    info = tarfile.TarInfo("other")
+    info.pax_headers = {"size": str(size)}
+    path = tmp_path / "a.nemo"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info)
+        for name, data in _members().items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    with pytest.raises(CheckpointError, match=r"unfolds to over 20 times its size|no whole tar archive"):
+        open_folder(path)
+
+
 def test_a_gzip_bomb_is_not_unfolded(tmp_path: Path) -> None:
     path = tmp_path / "a.nemo"
     zeros = bytes(1 << 20)
