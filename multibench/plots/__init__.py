@@ -1,6 +1,6 @@
 """Figures in one house style: each a function of results that returns a matplotlib figure.
 
-``save(figure, "scores.svg")`` writes the same bytes for the same results, whenever and wherever it is called. Colours
+``save(figure, "scores.svg")`` writes the same bytes for the same results, in any process and on any day. Colours
 can be told apart by the colour-blind, and shapes repeat what colours say.
 """
 

@@ -27,8 +27,7 @@ class _RememberingStore(RunStore):
     ) -> Predictions:
         if (run_id, evaluation) in self._kept:
             return self._kept[run_id, evaluation]
-        known = () if manifest is None else (manifest,)
-        found = super().predictions(run_id, evaluation, *known)
+        found = super().predictions(run_id, evaluation, manifest)
         first = self._examples.setdefault(evaluation, found)
         if found.ids == first.ids:
             # Ids take more memory than outputs; the same ones are kept once.
