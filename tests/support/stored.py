@@ -37,6 +37,8 @@ def store_run(
     data: str = "dev data",
     suite: dict[str, str] | None = None,
     ids: tuple[str, ...] | None = None,
+    scored_as_released: bool = True,
+    trained_as_released: bool = True,
     **settings: Any,
 ) -> str:
     """Store one run of ``task`` in ``folder`` (``RESULTS/SUITE``) and return its id."""
@@ -53,7 +55,7 @@ def store_run(
             "headline": "accuracy",
             "examples": len(outputs),
             "data": data,
-            "as_released": True,
+            "as_released": scored_as_released,
             "origin": "dev.tsv",
         }
         made = predictions_of(outputs, np.arange(len(outputs)) % 2)
@@ -75,6 +77,7 @@ def store_run(
         "settings": hyperparameters.model_dump(mode="json"),
         "evaluations": evaluations,
         "training": {},
+        "training_data": {"as_released": trained_as_released},
         "provenance": {"host": "elsewhere"},
     }
     RunStore(folder).write(identity.run_id, record, {"loss": [1.0, 0.5]}, predictions)
