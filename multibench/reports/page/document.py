@@ -14,7 +14,8 @@ from multibench.stats.estimate import plain
 
 __all__ = ["Document", "Figure", "Ledger", "Section", "Traced"]
 
-NUMBER = re.compile(r"(?<![\w.])-?\d(?:[\d,.]*\d)?(?:e-?\d+)?")
+# Digits inside longer words (L-2_H-128, rte2) are parts of names.
+NUMBER = re.compile(r"(?<![\w./-])-?\d(?:[\d,.]*\d)?(?:e-?\d+)?(?![\w/-])")
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,9 @@ class Ledger:
         for k, found in enumerate(NUMBER.finditer(text)):
             value = float(found.group().replace(",", ""))
             number = self._enter(Quantity(value, found.group(), "as worded"), f"{place}.{k}", text)
-            pieces += [Traced(text[end : found.start()]), Traced(found.group(), number)]
+            pieces += [_words(text[end : found.start()]), Traced(found.group(), number)]
             end = found.end()
-        return [*pieces, Traced(text[end:])]
+        return [*pieces, _words(text[end:])]
 
     def _enter(self, cell: Cell, place: str, of: str) -> str:
         is_object = isinstance(cell, (Estimate, Quantity))
@@ -123,6 +124,10 @@ class Ledger:
             self._held.append(cell)  # so that no other object gets its id
         self.entries.append({"id": place, "of": of, **_entry(cell)})
         return place
+
+
+def _words(text: str) -> Traced:
+    return Traced(text, name=any(c.isdigit() for c in text))
 
 
 def _entry(cell: Cell) -> dict[str, Any]:
