@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import tarfile
@@ -122,8 +123,6 @@ def test_vocabulary_casing_and_sizes_come_from_the_archive() -> None:
 
 def _repacked(path: Path, out: Path, changes: dict[str, bytes | None], mode: Any = "w") -> Path:
     """An archive with some members changed, added (or dropped: None), and without ``./``."""
-    import io
-
     with tarfile.open(path) as archive:
         files = [m for m in archive.getmembers() if m.isfile()]
         read: Any = archive.extractfile
@@ -148,6 +147,11 @@ def test_plain_and_gzipped_archives_folders_and_unpacked_members_are_one_checkpo
     with tarfile.open(plain) as archive:
         archive.extractall(tmp_path / "unpacked", filter="data")
     assert open_folder(tmp_path / "unpacked").content == content
+    weights = torch.load(tmp_path / "unpacked" / "model_weights.ckpt", weights_only=True)
+    old = io.BytesIO()
+    torch.save(weights, old, _use_new_zipfile_serialization=False)
+    written_before_zip = _repacked(plain, tmp_path / "old.nemo", {"model_weights.ckpt": old.getvalue()})
+    assert open_folder(written_before_zip).content == content
     shutil.copy(plain, tmp_path / "one" / "two.nemo")
     with pytest.raises(CheckpointError, match="holds 2 archives"):
         open_folder(tmp_path / "one")
