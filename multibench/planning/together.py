@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -48,15 +49,20 @@ def groups_of(runs: Iterable[PlannedRun], replicas: Replicas, device: str) -> li
     The groups depend on the runs and the machine alone: repeated, a suite trains the same runs together, and so gives
     the same bits.
     """
-    alike: dict[Any, list[PlannedRun]] = {}
-    for run in runs:
-        alike.setdefault(_key(run), []).append(run)
     groups = []
-    for members in alike.values():
+    for members in _alike(runs):
         count = -(-len(members) // choose_replicas(members, replicas, device).replicas)
         ends = [len(members) * k // count for k in range(count + 1)]
         groups += [tuple(members[start:end]) for start, end in itertools.pairwise(ends)]
     return groups
+
+
+def _alike(runs: Iterable[PlannedRun]) -> Iterable[list[PlannedRun]]:
+    """``runs`` by what can be trained together."""
+    alike: dict[Any, list[PlannedRun]] = {}
+    for run in runs:
+        alike.setdefault(_key(run), []).append(run)
+    return alike.values()
 
 
 def _key(run: PlannedRun) -> Any:
@@ -79,8 +85,8 @@ def choose_replicas(runs: Sequence[PlannedRun], replicas: Replicas, device: str)
     fill = max(1, round(_FILLS[device] / (tokens * hidden)))
     room = _room(run.checkpoint.architecture.layers, hidden, run.checkpoint.parameters, tokens)
     size = min(fill, room, _MOST, len(runs))
-    if size == len(runs) <= fill:
-        reason = f"all {len(runs)} runs that can be trained together"
+    if size == len(runs) < fill:
+        reason = f"all {len(runs)} that can be trained together"
     elif size == fill:
         share = min(1.0, tokens * hidden / _FILLS[device])
         reason = f"a step of {tokens:.0f} tokens by {hidden} hidden units is {share:.0%} of what keeps a {device} busy"
@@ -101,20 +107,20 @@ def _room(layers: int, hidden: int, parameters: int | None, tokens: float) -> in
 
 def explain(plan: Plan, replicas: Replicas = "auto", device: str = "cpu") -> list[str]:
     """For each kind of missing runs: batching, precision, how many are trained together, and why."""
-    seen: dict[str, tuple[int, str]] = {}
-    for group in groups_of(plan.runs, replicas, device):
-        missing = [run for run in group if run.state == "missing"]
+    counts: Counter[str] = Counter()
+    for alike in _alike(plan.runs):
+        missing = [run for run in alike if run.state == "missing"]
         if not missing:
             continue
-        run, settings = missing[0], missing[0].settings
-        name = f"{run.checkpoint.family} {run.checkpoint.architecture.layers}/{run.checkpoint.architecture.hidden}"
-        choice = choose_replicas(group, replicas, device)
+        settings, architecture = missing[0].settings, missing[0].checkpoint.architecture
+        choice = choose_replicas(alike, replicas, device)
         text = (
-            f"{name}, {run.task.name}: {_batching(settings)}, {settings.precision}; "
-            f"{choice.replicas} at a time ({choice.reason})"
+            f"{missing[0].checkpoint.family} {architecture.layers}/{architecture.hidden}, {missing[0].task.name}: "
+            f"{_batching(settings)}, {settings.precision}; {choice.replicas} at a time ({choice.reason})"
         )
-        seen[text] = (seen.get(text, (0, ""))[0] + len(missing), text)
-    return [f"{count} runs of {text}" for count, text in seen.values()]
+        counts[text] += len(missing)
+    head = f"On this machine's {device}, with {os.cpu_count()} threads if not told otherwise (--threads, --workers):"
+    return [head, *(f"  {count} runs of {text}" for text, count in counts.items())]
 
 
 def _batching(settings: Hyperparameters) -> str:

@@ -140,7 +140,9 @@ def test_plan_explains_what_would_be_done(bench: Bench) -> None:
     shown = multibench("plan", bench.suite, *bench.options, "--explain")
     assert shown.code == 0, shown.err
     assert "4 runs of" in shown.out
-    assert "4 at a time (all 4 runs that can be trained together)" in shown.out
+    assert "4 at a time (all 4 that can be trained together)" in shown.out
+    one = multibench("plan", bench.suite, *bench.options, "--explain", "--set", "recipe.batch_size=2000").out
+    assert "1 at a time (a step of 24000 tokens by 32 hidden units is 96% of what keeps a cpu busy)" in one
     assert "exact steps, each cut into micro-batches of like lengths, fp32" in " ".join(shown.out.split())
     bucketed = multibench(
         "plan", bench.suite, *bench.options, "--explain", "--set", "recipe.batching=bucketed"

@@ -171,7 +171,6 @@ def _scores(model: PreTrainedModel, kind: str) -> np.ndarray:
     [
         ("Bert", "classification", 0.0),
         ("Bert", "classification", 0.1),
-        ("DistilBert", "regression", 0.0),
         ("DistilBert", "span", 0.1),
     ],
 )
