@@ -106,7 +106,7 @@ def test_the_table_takes_them(results: Path) -> None:
     done = multibench("scores", results, "--metric", "all", "--nboot", "100")
     assert done.code == 0, done.err
     assert "exact_match" in done.out
-    assert "NOT the released data" in done.out
+    assert "NOT trained and scored on the released data" in done.out
 
 
 def test_answers_come_out_as_they_went_in(folder: Path, results: Path, tmp_path: Path) -> None:
