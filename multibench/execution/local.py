@@ -13,6 +13,7 @@ from multibench.errors import UnavailableError
 from multibench.execution.claims import Claim, Claims
 from multibench.execution.evaluation import check_inputs
 from multibench.execution.group import Maker
+from multibench.execution.memory import keep_freed_memory
 from multibench.execution.models import Models
 from multibench.execution.outcome import SuiteOutcome, count_failed
 from multibench.execution.progress import ProgressReport
@@ -57,6 +58,7 @@ def run_plan(
     """
     if threads is not None:
         torch.set_num_threads(threads)
+    keep_freed_memory()
     todo = plan.todo(retry_failed)
     modules = [load_module(metric.evaluate) for metric in plan.suite.metric]
     workshop = Workshop(sources, choose_device(device), modules)

@@ -46,11 +46,11 @@ class Encoded:
         return np.diff(self.starts)
 
     def padded(
-        self, rows: NDArray[np.int64]
+        self, rows: NDArray[np.int64], longest: int | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Token ids, attention mask and token types of ``rows``, each ``(len(rows), longest)``."""
+        """Token ids, attention mask and token types of ``rows``, each ``(len(rows), longest)``: if None, their own."""
         lengths = self.lengths[rows]
-        position = np.arange(int(lengths.max()))
+        position = np.arange(int(lengths.max()) if longest is None else longest)
         mask = position < lengths[:, None]
         where = np.minimum(self.starts[rows][:, None] + position, len(self.tokens) - 1)
         ids = np.where(mask, self.tokens[where], self.pad_id).astype(np.int64)

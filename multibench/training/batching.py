@@ -5,13 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multibench.recipes import Hyperparameters
 
-__all__ = ["micro_batches", "overhead_in_tokens", "rows_of_steps", "step_rows", "steps_in_total"]
+__all__ = [
+    "Grain",
+    "grain_of",
+    "micro_batches",
+    "overhead_in_tokens",
+    "rows_of_steps",
+    "step_rows",
+    "steps_in_total",
+]
 
 Rows = NDArray[np.int64]
 
@@ -20,6 +29,26 @@ _POOL = 32
 
 # On a GPU a launch is worth many more tokens than a batch has, so steps stay whole there.
 _GPU_OVERHEAD = 100_000
+
+
+@dataclass(frozen=True)
+class Grain:
+    """Micro-batches hold multiples of so many sequences (but the last), of so many tokens (but the longest)."""
+
+    sequences: int = 1
+    tokens: int = 1
+
+    def padded(self, length: int, longest: int) -> int:
+        """The length that sequences of ``length`` are padded to, where none has more than ``longest``."""
+        return min(-(-length // self.tokens) * self.tokens, longest)
+
+
+def grain_of(device: str, precision: str) -> Grain:
+    """The grain on ``device``: on a CPU oneDNN compiles every bfloat16 product for each shape that it meets.
+
+    Compiling takes longer than a small product, and what was compiled stays in memory, so there are few shapes.
+    """
+    return Grain(4, 16) if device == "cpu" and precision == "bf16" else Grain()
 
 
 def steps_in_total(
@@ -119,25 +148,25 @@ def _windowed(examples: int, window: int, rng: np.random.Generator) -> Iterator[
         following += 1
 
 
-def micro_batches(lengths: NDArray[np.int64], overhead: int) -> list[slice]:
+def micro_batches(lengths: NDArray[np.int64], overhead: int, grain: Grain = Grain()) -> list[slice]:
     """A step's sequences, sorted by length, cut into groups of like lengths, so that little padding is computed.
 
-    ``lengths`` ``(n,)``, ascending. Of all ways to cut them into consecutive groups, the one with the
-    lowest cost is taken, where a group costs its padded tokens plus ``overhead`` tokens (what starting one
+    ``lengths`` ``(n,)``, ascending. Of all ways to cut them into consecutive groups of this ``grain``, the one with
+    the lowest cost is taken, where a group costs its padded tokens plus ``overhead`` tokens (what starting one
     more forward and backward pass is worth). Exact, by dynamic programming. The result depends on the
     arguments alone.
     """
-    n = len(lengths)
-    best = np.zeros(n + 1)  # cost of the first k sequences
-    cut = np.zeros(n + 1, dtype=np.int64)
-    sizes = np.arange(n, -1, -1)
-    for end in range(1, n + 1):
-        cost = best[:end] + sizes[n - end : n] * lengths[end - 1] + overhead
+    edges = np.append(np.arange(0, len(lengths), grain.sequences), len(lengths))
+    best = np.zeros(len(edges))  # cost of the sequences before an edge
+    cut = np.zeros(len(edges), dtype=np.int64)
+    for end in range(1, len(edges)):
+        longest = grain.padded(int(lengths[edges[end] - 1]), int(lengths[-1]))
+        cost = best[:end] + (edges[end] - edges[:end]) * longest + overhead
         cut[end] = int(np.argmin(cost))
         best[end] = cost[cut[end]]
     groups: list[slice] = []
-    end = n
+    end = len(edges) - 1
     while end > 0:
-        groups.append(slice(int(cut[end]), end))
+        groups.append(slice(int(edges[cut[end]]), int(edges[end])))
         end = int(cut[end])
     return groups[::-1]

@@ -53,10 +53,9 @@ class Tokens:
             for array in (encoded.starts[:-1], self.lengths, encoded.second)
         )
 
-    def batch(self, rows: NDArray[np.int64]) -> Batch:
-        """The sequences ``rows`` ``(R, B)``, padded to the longest of all replicas."""
+    def batch(self, rows: NDArray[np.int64], longest: int) -> Batch:
+        """The sequences ``rows`` ``(R, B)``, padded to ``longest`` tokens."""
         own = self.lengths[rows]
-        longest = int(own.max())
         device = self._places.device
         sequence = torch.from_numpy(rows).to(device)
         position = torch.arange(longest, device=device)

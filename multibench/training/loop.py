@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from multibench.recipes import Hyperparameters
 from multibench.seeds import Seeds
 from multibench.tasks.encode import Encoded
-from multibench.training.batching import micro_batches, overhead_in_tokens, rows_of_steps, steps_in_total
+from multibench.training.batching import (
+    grain_of,
+    micro_batches,
+    overhead_in_tokens,
+    rows_of_steps,
+    steps_in_total,
+)
 from multibench.training.dropout import StepMasks
 from multibench.training.encoder import Encoder, Tokens
 from multibench.training.optimizer import StackedAdam, learning_rate_at
@@ -99,7 +105,8 @@ def train_together(
     run_steps = steps if max_steps is None else min(steps, max_steps)
     rates = np.array([[learning_rate_at(s, steps, r.settings) for s in range(run_steps)] for r in replicas])
     ledger = Ledger(rates, device)
-    encoder = Encoder(model, stack, int(tokens.lengths.max()))
+    longest, grain = int(tokens.lengths.max()), grain_of(device.type, shape.precision)
+    encoder = Encoder(model, stack, longest)
     optimizer = StackedAdam(stack, [replica.settings for replica in replicas])
     target = torch.from_numpy(labels if labels.dtype.kind == "i" else labels.astype(np.float32)).to(device)
     generators = [torch.Generator(device).manual_seed(r.seeds.dropout) for r in replicas]
@@ -111,14 +118,15 @@ def train_together(
         masks = StepMasks(encoder.sites, generators, lengths)
         losses = torch.zeros(len(replicas), dtype=torch.float64, device=device)
         computed = 0
-        for columns in micro_batches(lengths.max(axis=0), overhead_tokens):
+        for columns in micro_batches(lengths.max(axis=0), overhead_tokens, grain):
             part, own = rows[:, columns], lengths[:, columns]
-            masks.begin(columns, int(own.max()))
-            outputs = encoder(tokens.batch(part), masks)
+            padded = grain.padded(int(own.max()), longest)
+            masks.begin(columns, padded)
+            outputs = encoder(tokens.batch(part, padded), masks)
             loss = _losses(outputs, target[torch.from_numpy(part).to(device)], own) / rows.shape[1]
             loss.sum().backward()
             losses += loss.detach()
-            computed += own.shape[1] * int(own.max())
+            computed += own.shape[1] * padded
         ledger.enter(step, losses, optimizer.step(rates[:, step].tolist()), lengths, computed)
         if (step + 1) % _READ_EVERY[device.type] == 0 or step + 1 == run_steps:
             mean = ledger.read(step)

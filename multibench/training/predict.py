@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from multibench.tasks.encode import Encoded
+from multibench.training.batching import grain_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -20,12 +21,11 @@ __all__ = ["predict", "predict_spans"]
 _NUMBERS_PER_BATCH = {"cpu": 800_000, "cuda": 100_000_000}
 
 
-def _forward(model: PreTrainedModel, encoded: Encoded, rows: NDArray[np.int64]) -> Any:
-    """The model's output object for ``rows``, padded to the longest of them."""
-    ids, mask, types = encoded.padded(rows)
-    lengths = encoded.lengths[rows]
+def _forward(model: PreTrainedModel, encoded: Encoded, rows: NDArray[np.int64], longest: int) -> Any:
+    """The model's output object for ``rows``, padded to ``longest`` tokens."""
+    ids, mask, types = encoded.padded(rows, longest)
     inputs = {"input_ids": torch.from_numpy(ids).to(model.device)}
-    if lengths.min() != lengths.max():  # without padding there is nothing to mask
+    if encoded.lengths[rows].min() < longest:  # without padding there is nothing to mask
         inputs["attention_mask"] = torch.from_numpy(mask).to(model.device)
     if model.config.model_type != "distilbert":
         inputs["token_type_ids"] = torch.from_numpy(types).to(model.device)
@@ -65,11 +65,13 @@ def _outputs(
     kind = "cuda" if model.device.type == "cuda" else "cpu"
     lengths, hidden = encoded.lengths, model.config.hidden_size
     order = np.argsort(lengths, kind="stable")[::-1]
+    grain = grain_of(kind, precision)
     start = 0
     model.eval()
     with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16"):
         while start < len(order):
-            size = max(1, _NUMBERS_PER_BATCH[kind] // (hidden * int(lengths[order[start]])))
+            longest = grain.padded(int(lengths[order[start]]), int(lengths[order[0]]))
+            size = max(1, _NUMBERS_PER_BATCH[kind] // (hidden * longest))
             rows = order[start : start + size]
-            yield rows, _forward(model, encoded, rows)
+            yield rows, _forward(model, encoded, rows, longest)
             start += size

@@ -77,9 +77,9 @@ class Stack:
         self.table = len(words) * hidden
         self._places: dict[str, _Place] = {}
         end = self._lay_out(named, _blocks(model, named, decaying=True), self.table)
-        # Rows of words can be addressed across replicas if a replica's row is a whole number of them.
         self.decaying = end
         end = self._lay_out(named, _blocks(model, named, decaying=False), end)
+        # Words can be addressed across replicas if what a replica has is a whole number of rows of the table.
         total = -(-end // np.lcm(hidden, _ALIGNMENT)) * int(np.lcm(hidden, _ALIGNMENT))
         self.rows_per_replica = total // hidden
         self.weights = torch.zeros(replicas, total, device=self.device)

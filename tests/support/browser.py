@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.required import missing
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 120.0
 
@@ -112,7 +114,8 @@ class Page:
 @contextmanager
 def browser(profile: Path) -> Iterator[Page]:
     """A page of a fresh Chromium with its profile in ``profile``; Chromium ends with the block."""
-    assert CHROMIUM is not None
+    if CHROMIUM is None:
+        missing("chromium", "no Chromium is installed (Debian: chromium)")
     there, to = os.pipe()
     back, out = os.pipe()
     command = (

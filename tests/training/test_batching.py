@@ -10,6 +10,8 @@ import pytest
 
 from multibench.recipes import Hyperparameters
 from multibench.training.batching import (
+    Grain,
+    grain_of,
     micro_batches,
     overhead_in_tokens,
     rows_of_steps,
@@ -101,6 +103,19 @@ def test_micro_batches_partition_the_step() -> None:
     assert np.concatenate([np.arange(32)[part] for part in parts]).tolist() == list(range(32))
     assert len(micro_batches(lengths, overhead=10**9)) == 1
     assert len(micro_batches(lengths, overhead=0)) == len(set(lengths.tolist()))
+
+
+def test_a_grain_leaves_few_shapes() -> None:
+    """Multiples of four sequences and 16 tokens, but for what is left and for the longest that can come."""
+    rng = np.random.default_rng(2)
+    grain = Grain(4, 16)
+    for n in (32, 30, 3):
+        lengths = np.sort(rng.integers(5, 125, size=n))
+        parts = micro_batches(lengths, 20, grain)
+        assert np.concatenate([np.arange(n)[part] for part in parts]).tolist() == list(range(n))
+        assert all((part.stop - part.start) % 4 == 0 for part in parts[:-1])
+    assert [grain.padded(length, 125) for length in (1, 16, 17, 112, 113, 125)] == [16, 16, 32, 112, 125, 125]
+    assert grain_of("cpu", "bf16") != Grain() == grain_of("cpu", "fp32") == grain_of("cuda", "bf16")
 
 
 def test_micro_batches_are_the_cheapest_of_all_cuts() -> None:

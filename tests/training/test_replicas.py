@@ -124,7 +124,9 @@ def test_the_encoder_equals_transformers_own(architecture: str, kind: str) -> No
             own.copy_(parameter)
     stack.load(1, base)
     rows = np.array([[4, 7, 1], [30, 2, 16]])
-    outputs = Encoder(base, stack, 64)(Tokens(ENCODED, words, stack).batch(rows))
+    outputs = Encoder(base, stack, 64)(
+        Tokens(ENCODED, words, stack).batch(rows, int(ENCODED.lengths[rows].max()))
+    )
     weight = torch.linspace(-1, 1, outputs.numel()).view(outputs.shape)
     total = torch.zeros(())
     for r, model in enumerate(models):

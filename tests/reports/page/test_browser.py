@@ -11,13 +11,12 @@ import pytest
 from multibench.reports.page import report
 from multibench.results import store
 from tests.reports.page.conftest import Reported
-from tests.support.browser import CHROMIUM, Page, browser
+from tests.support.browser import Page, browser
 from tests.support.population import Group, write_population
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.xdist_group("report"),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: chromium)"),
 ]
 
 # A4 across, less the margins that the page asks for, in CSS pixels.

@@ -13,6 +13,7 @@ import pytest
 
 from tests.reports.page.conftest import NAMES
 from tests.support.pages import ReadPage
+from tests.support.required import missing
 
 
 def test_the_page_shows_names_and_runs_none(hostile: Path) -> None:
@@ -58,7 +59,7 @@ def test_figures_hold_names_as_text(hostile: Path) -> None:
 def compiled(hostile: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """What pdflatex says of all tables in one document."""
     if shutil.which("pdflatex") is None:
-        pytest.skip("pdflatex is not installed (Debian: texlive-latex-base)")
+        missing("pdflatex", "pdflatex is not installed (Debian: texlive-latex-base)")
     folder = tmp_path_factory.mktemp("latex")
     shutil.copytree(hostile / "tables", folder / "tables")
     shutil.copy(hostile / "tables.tex", folder)
