@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/multibench demo
+	$(BIN)/multibench demo --results .work/results
 
 # Tests run one thread each: two workers with two threads each would fight for two cores.
 test: $(STAMP)

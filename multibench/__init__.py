@@ -3,8 +3,8 @@
 Fine-tunes families of checkpoints, keeps every prediction of every run, and turns the predictions
 into statements with honest uncertainty. The verbs of the command line are functions here: ``init``, ``demo``,
 ``fetch``, ``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``dynamics``, ``instances``,
-``report``, ``reproduce``, ``references``, ``score``, ``export``, ``import_google_predictions``, ``import_predictions``
-and ``convert``; ``Results`` reads stored runs.
+``report``, ``reproduce``, ``references``, ``score``, ``export``, ``import_google_predictions``, ``import_predictions``,
+``convert`` and ``bench``; ``Results`` reads stored runs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from multibench.api import (
+        bench,
         compare,
         convert,
         demo,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Results",
+    "bench",
     "compare",
     "convert",
     "demo",

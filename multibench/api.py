@@ -19,6 +19,7 @@ from multibench.suite import Suite, find_suite, is_suite, load_suite, starter_su
 from multibench.tasks import DataSources
 
 if TYPE_CHECKING:
+    from multibench.bench import bench
     from multibench.checkpoints.convert import convert
     from multibench.checkpoints.verify import verify_checkpoints
     from multibench.exchange import import_google_predictions, import_predictions
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from multibench.scoring import score
 
 __all__ = [
+    "bench",
     "compare",
     "convert",
     "demo",
@@ -66,6 +68,7 @@ _LIVE_IN = {
     **dict.fromkeys(
         ("compare", "dynamics", "instances", "power", "reproduce", "scores", "variance"), "multibench.reports"
     ),
+    "bench": "multibench.bench",
     "report": "multibench.reports.page",
     "score": "multibench.scoring",
     **dict.fromkeys(("import_google_predictions", "import_predictions"), "multibench.exchange"),

@@ -14,6 +14,7 @@ from multibench.cli import (
     catalogue,
     conversion,
     importing,
+    measuring,
     reporting,
     reproduction,
     running,
@@ -59,6 +60,7 @@ for module in (
     reproduction,
     scoring,
     importing,
+    measuring,
 ):
     module.add_verbs(app)
 

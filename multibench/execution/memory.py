@@ -15,7 +15,7 @@ def keep_freed_memory() -> None:
     """Let what is freed be used again instead of going back to the system, where glibc is the allocator.
 
     A training step makes and frees the same large arrays again and again. By default glibc returns many of
-    them, and the system clears each page anew: up to a seventh of a step on two cores.
+    them, and the system clears each page anew: up to a sixth of the processor time of a step.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,0 +1,87 @@
+"""``bench``: what it says it measured adds up. How fast anything is, no test can know."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from multibench.bench import SIZES, Case, Speed, bench, measure_hardware, plain, together
+from multibench.cli import app
+from multibench.errors import UnknownNameError
+
+CPU = torch.device("cpu")
+
+
+def test_ratios_are_those_of_the_rates_beside_them() -> None:
+    told: list[str] = []
+    table = bench(
+        ["tiny"], "rte", (1, 2), device="cpu", batch_size=4, steps=2, repeats=1, on_measured=told.append
+    )
+    rows = table.to_dict()["rows"]
+    assert len(rows) == len(told) == 2 * 4
+    assert [row["precision"] for row in rows] == ["fp32"] * 4 + ["bf16"] * 4
+    for part in (rows[:4], rows[4:]):
+        for row in part:
+            rate = row["examples/s"]
+            assert row["times padded fp32"] == pytest.approx(rate / rows[0]["examples/s"])
+            assert row["times padded to the longest"] == pytest.approx(rate / part[1]["examples/s"])
+            assert 0 < row["of the device's rate"] < 1
+    assert "memory [GB]" not in table.columns  # known of a GPU only
+
+
+def test_a_name_that_is_none_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="'large'"):
+        bench(["large"])
+    with pytest.raises(UnknownNameError, match="'nothing'"):
+        bench(["tiny"], "nothing")
+
+
+def test_the_share_of_the_rate_counts_six_operations_a_weight() -> None:
+    """BERT-base has 85,054,464 weights in its layers, of which 84,934,656 are in matrices."""
+    assert SIZES["base"].operations_per_token == 6 * 84_934_656
+    case = Case("base", "mrpc", "fp32", CPU)
+    assert Speed(1.0, 1000.0, None).share_of(6e3 * 84_934_656, case) == 1.0
+
+
+def test_both_ways_train_the_same_number_of_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted by the clock of the test, which says that everything takes two seconds."""
+    ticks = iter(range(0, 100, 2))
+    monkeypatch.setattr("multibench.bench.contenders.now", lambda device: float(next(ticks)))
+    case = Case("tiny", "mrpc", "fp32", CPU, batch_size=4, steps=3)
+    alone, three, padded = together(case, 1), together(case, 3), plain(case, "max")
+    assert alone.examples == padded.examples == 6
+    assert three.examples == 18
+    assert padded.tokens < 6 * 128  # real ones only
+
+
+def test_hardware_in_a_sentence() -> None:
+    found = measure_hardware(CPU)
+    assert found.products["fp32"] > 1e8
+    assert found.copying > 1e8
+    assert "matrix products fp32" in found.sentence()
+
+
+def test_the_verb_prints_a_table() -> None:
+    words = [
+        "bench",
+        "--size",
+        "tiny",
+        "--replicas",
+        "2",
+        "--precision",
+        "fp32",
+        "--batch-size",
+        "4",
+        "--steps",
+        "1",
+    ]
+    done = CliRunner().invoke(
+        app.app, [*words, "--repeats", "1", "--device", "cpu", "--format", "json", "--quiet"]
+    )
+    assert done.exit_code == 0, done.output
+    training = [row["training"] for row in json.loads(done.output)["rows"]]
+    assert training[-1] == "multibench, 2 runs together"
+    assert CliRunner().invoke(app.app, ["bench", "--replicas", "many"]).exit_code == 2
