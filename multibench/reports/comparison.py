@@ -46,6 +46,7 @@ def compare(
 def comparison_table(sides: Iterable[Sides], nboot: int = 2000, confidence: float = 0.95) -> Table:
     """The comparisons of ``sides``, a row each. See ``compare``."""
     rows: list[dict[str, Cell]] = []
+    advice: dict[str, list[str]] = {}
     notes: list[str] = []
     details = []
     p_values: list[float] = []
@@ -84,9 +85,9 @@ def comparison_table(sides: Iterable[Sides], nboot: int = 2000, confidence: floa
                 "base": boot.base,
                 "experiment": boot.experiment,
                 "difference (bootstrap)": boot.delta,
-                "p (bootstrap)": boot.p_value,
+                "p (bootstrap)": p_value(boot.p_value),
                 "difference (crossed)": None if found.crossed is None else found.crossed.estimate,
-                "p (crossed)": None if found.crossed is None else found.crossed.p_value,
+                "p (crossed)": None if found.crossed is None else p_value(found.crossed.p_value),
                 "report": found.recommended,
                 "pairing": "paired" if side.paired else "unpaired",
                 "seeds": f"{boot.base.n_seeds} / {boot.experiment.n_seeds}",
@@ -102,7 +103,8 @@ def comparison_table(sides: Iterable[Sides], nboot: int = 2000, confidence: floa
                 "experiment runs": boot.experiment.n_runs,
             }
         )
-        notes += [f"{side.title}: report {found.recommended}: {found.why}.", *found.warnings]
+        advice.setdefault(f"report {found.recommended}: {found.why}.", []).append(side.title)
+        notes += found.warnings
         notes += score_notes(side.evaluation, side.metric, side.as_released)
     head = _head(list(dict.fromkeys(filters)), confidence)
     hidden = {"difference", "p", "why"} | {
@@ -114,6 +116,8 @@ def comparison_table(sides: Iterable[Sides], nboot: int = 2000, confidence: floa
         hidden.add("at")
     if _adjust(rows, p_values, 1 - confidence):
         head.append("p (Holm): adjusted for all comparisons of this table, of the p-values to report.")
+    for sentence, titles in advice.items():
+        head.append(f"{'All' if len(advice) == 1 < len(titles) else ', '.join(titles)}: {sentence}")
     title = f"Comparison: multi-bootstrap ({nboot:,} draws) and crossed random effects"
     columns = tuple(name for name in rows[0] if name not in hidden)
     return Table(title, columns, tuple(rows), tuple(dict.fromkeys([*head, *notes])), {"comparisons": details})
