@@ -15,6 +15,7 @@ from multibench.checkpoints.load import initialise_head
 from multibench.recipes import Hyperparameters
 from multibench.seeds import derive_seeds
 from multibench.tasks.encode import Encoded
+from multibench.training.batching import Grain
 from multibench.training.encoder import Encoder, Tokens
 from multibench.training.loop import Replica, train, train_together
 from multibench.training.predict import predict, predict_spans
@@ -108,6 +109,14 @@ def _together(
     return records, outputs
 
 
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Where to train."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("torch finds no CUDA device")
+    return str(request.param)
+
+
 @pytest.mark.parametrize("architecture", CONFIGS)
 @pytest.mark.parametrize("kind", ["classification", "regression", "span"])
 def test_the_encoder_equals_transformers_own(architecture: str, kind: str) -> None:
@@ -176,10 +185,12 @@ def _scores(model: PreTrainedModel, kind: str) -> np.ndarray:
         ("DistilBert", "span", 0.1),
     ],
 )
-def test_a_replica_equals_its_run_alone_after_100_steps(architecture: str, kind: str, dropout: float) -> None:
-    records, outputs = _together(_model(architecture, kind, dropout), kind, EACH)
+def test_a_replica_equals_its_run_alone_after_100_steps(
+    architecture: str, kind: str, dropout: float, device: str
+) -> None:
+    records, outputs = _together(_model(architecture, kind, dropout).to(device), kind, EACH)
     for r, replica in list(enumerate(EACH))[1:3]:
-        model = _model(architecture, kind, dropout)
+        model = _model(architecture, kind, dropout).to(device)
         initialise_head(model, replica.seeds.head)
         alone = train(model, ENCODED, _labels(kind), replica.settings, replica.seeds, max_steps=100)
         assert len(alone.losses) == 100
@@ -190,6 +201,35 @@ def test_a_replica_equals_its_run_alone_after_100_steps(architecture: str, kind:
         np.testing.assert_allclose(outputs[r], _scores(model, kind), atol=1e-5, rtol=0)
     finals = [record.losses[-10:].mean() for record in records]
     assert np.std(finals) > 1e-3  # they are different runs
+
+
+@pytest.mark.gpu
+def test_a_gpu_trains_as_the_processor_does() -> None:
+    """Without dropout, whose random numbers are another generator's there."""
+    if not torch.cuda.is_available():
+        pytest.skip("torch finds no CUDA device")
+    (on_cpu, cpu_outputs), (on_gpu, gpu_outputs) = (
+        _together(_model().to(device), "classification", EACH, steps=30) for device in ("cpu", "cuda")
+    )
+    for r in range(len(EACH)):
+        np.testing.assert_allclose(on_gpu[r].losses, on_cpu[r].losses, atol=1e-4, rtol=0)
+        np.testing.assert_allclose(gpu_outputs[r], cpu_outputs[r], atol=1e-3, rtol=0)
+
+
+def test_few_shapes_of_bfloat16_change_rounding_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Padding to 16 tokens and cuts at every fourth sequence, against neither, with dropout."""
+    settings = SETTINGS.model_copy(update={"precision": "bf16", "batch_size": 9})
+    losses, computed = [], []
+    for grain in (None, Grain()):
+        if grain is not None:
+            monkeypatch.setattr("multibench.training.loop.grain_of", lambda *_, grain=grain: grain)
+        record = train(
+            _model(dropout=0.1), ENCODED, _labels("classification"), settings, derive_seeds(0), max_steps=20
+        )
+        losses.append(record.losses)
+        computed.append(record.computed_tokens)
+    np.testing.assert_allclose(losses[0], losses[1], atol=0.03)
+    assert computed[0] > computed[1]
 
 
 @pytest.mark.parametrize("overhead", [0, 20])
