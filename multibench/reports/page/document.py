@@ -35,7 +35,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, and below it paragraphs, findings point by point, figures, ``tables`` by file name, and code."""
+    """A heading, and below it paragraphs, findings point by point under topics, figures, ``tables`` by file name, and code."""
 
     name: str
     heading: str
@@ -43,7 +43,7 @@ class Section:
     tables: dict[str, Table] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
     code: tuple[str, ...] = ()
-    findings: tuple[str, ...] = ()
+    findings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
+from itertools import count
 from string import Template
 
 from multibench.reports.cells import Quantity
@@ -42,9 +43,11 @@ def _section(section: Section, ledger: Ledger) -> str:
     parts.append(f'<h2 id="{section.name}-heading">{escape(section.heading)}</h2>')
     said = [_pieces(ledger.text(text, f"{section.name}.s{k}")) for k, text in enumerate(section.sentences)]
     parts += [f"<p>{text}</p>" for text in said]
-    found = [_pieces(ledger.text(text, f"{section.name}.f{k}")) for k, text in enumerate(section.findings)]
-    if found:
-        parts.append(f'<ul class="findings">{"".join(f"<li>{text}</li>" for text in found)}</ul>')
+    number = count()
+    for topic, sentences in section.findings.items():
+        found = [_pieces(ledger.text(text, f"{section.name}.f{next(number)}")) for text in sentences]
+        items = "".join(f"<li>{text}</li>" for text in found)
+        parts.append(f'<h3>{escape(topic)}</h3>\n<ul class="findings">{items}</ul>')
     parts += [_figure(figure) for figure in section.figures]
     parts += [_table(name, table, ledger) for name, table in section.tables.items()]
     parts += [f'<pre tabindex="0"><code>{escape(block)}</code></pre>' for block in section.code]

@@ -23,8 +23,9 @@ def _blocks(document: Document) -> Iterator[str]:
     for section in document.sections:
         yield f"## {markdown_safe(section.heading)}"
         yield from (markdown_safe(sentence) for sentence in section.sentences)
-        if section.findings:
-            yield "\n".join(f"- {markdown_safe(finding)}" for finding in section.findings)
+        for topic, sentences in section.findings.items():
+            yield f"### {markdown_safe(topic)}"
+            yield "\n".join(f"- {markdown_safe(sentence)}" for sentence in sentences)
         for figure in section.figures:
             yield f"![{markdown_safe(figure.alt)}](figures/{figure.name}.svg)"
         for name, table in section.tables.items():

@@ -20,15 +20,17 @@ MOST = 6
 def summary(findings: Findings) -> Section:
     """Runs, scores of the group that the others are compared with, differences, noise and trouble."""
     about = _runs(findings)
-    found = [
-        *_scores(findings),
-        *_differences(findings),
-        *_noise(findings),
-        *_agreement(findings),
-        *_settled(findings),
-        *_trouble(findings),
-    ]
-    return Section("summary", "Summary", (about,), findings=tuple(found))
+    topics = {
+        "How good": _scores(findings),
+        "How different": _differences(findings),
+        "How noisy": _noise(findings),
+        "How alike runs answer": _agreement(findings),
+        "When it is settled": _settled(findings),
+        "What went wrong": _trouble(findings),
+    }
+    found = {topic: tuple(sentences) for topic, sentences in topics.items()}
+    said = {topic: sentences for topic, sentences in found.items() if sentences}
+    return Section("summary", "Summary", (about,), findings=said)
 
 
 def _runs(findings: Findings) -> Sentence:
