@@ -35,7 +35,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, and below it paragraphs, findings point by point under topics, figures, ``tables`` by file name, and code."""
+    """A heading; below it paragraphs, findings under topics, figures, ``tables`` by file name, and code."""
 
     name: str
     heading: str
