@@ -12,6 +12,8 @@ the first plan computes and the user's cache remembers. Wall time and, for busy 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import tempfile
@@ -24,6 +26,7 @@ from safetensors.numpy import save_file
 
 from multibench import api
 from multibench.checkpoints.catalogue.lookup import FAMILIES, Family, find
+from multibench.cli.common import print_json
 from multibench.reports.progress import plan_summary, plan_text
 
 STEPS = [20_000 * k for k in range(1, 11)] + [100_000 * k for k in range(3, 21)]
@@ -76,6 +79,13 @@ def measure(what, make):
     return made, processor
 
 
+def printed(summary):
+    """What the command line makes of it."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        print_json(summary)
+    return out.getvalue()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=25)
@@ -101,7 +111,7 @@ def main():
         ids, hashed = measure("  and the ids of all runs", lambda: {run.run_id for run in made.runs})
         assert len(ids) == len(made.runs)
         _, text = measure("  and the page that `multibench plan` prints", lambda: plan_text(made))
-        _, summary = measure("  or what --json prints", lambda: json.dumps(plan_summary(made)))
+        _, summary = measure("  or what --json prints", lambda: printed(plan_summary(made)))
         for name, seconds in (
             ("absent", absent + text),
             ("here", here + hashed + text),

@@ -58,7 +58,20 @@ def print_table(table: Table, format_: Literal["text", "json", "csv", "markdown"
 
 
 def print_json(value: object) -> None:
-    """JSON on standard output."""
+    """JSON on standard output: each key on a line of its own, and each item of a list."""
     import json
 
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+    def dump(part: object) -> str:
+        return json.dumps(part, ensure_ascii=False, allow_nan=False)
+
+    # Python's own indentation is made item by item, several times slower: that matters to 100,000 runs.
+    def lines(part: object, margin: str) -> str:
+        inner = margin + " "
+        if isinstance(part, dict) and part and not margin:
+            texts = [f"{dump(key)}: {lines(item, inner)}" for key, item in part.items()]
+            return "{\n" + ",\n".join(inner + text for text in texts) + f"\n{margin}}}"
+        if isinstance(part, list) and part:
+            return "[\n" + ",\n".join(inner + dump(item) for item in part) + f"\n{margin}]"
+        return dump(part)
+
+    typer.echo(lines(value, ""))
