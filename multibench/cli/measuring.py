@@ -35,7 +35,7 @@ def bench(
 ) -> None:
     """Examples a second on this machine: a plain script of transformers, a run alone, runs together.
 
-    About a minute for the two small sizes that are measured if no --size is given. Needs no files and no network.
+    Some minutes for the smallest size, which is measured if no --size is given. Needs no files and no network.
     """
     from multibench import api
 
@@ -45,7 +45,7 @@ def bench(
             f"{replicas!r} is no list of numbers of runs, such as 1,4,16.", param_hint="--replicas"
         )
     table = api.bench(
-        size or ("mini", "tiny"),
+        size or ("tiny",),
         task,
         [int(number) for number in numbers],
         ("fp32", "bf16") if precision == "both" else (precision,),
