@@ -39,8 +39,8 @@ def bench(
     """Examples a second of fine-tuning on this machine, and how many times as fast as a plain script each way is.
 
     Each way of training is warmed up for ``steps`` steps (of all runs together, but two at least) and timed for as
-    many, ``repeats`` times in turn; medians are given. ``sizes`` are names of ``SIZES``; lengths are those of ``task``'s texts. ``on_measured`` is told what was
-    measured. Raises ``UnknownNameError`` for an unknown size or task.
+    many, ``repeats`` times in turn; medians are given. ``sizes`` are names of ``SIZES``; lengths are those of
+    ``task``'s texts. ``on_measured`` is told what was measured. Raises ``UnknownNameError`` for an unknown name.
     """
     unknown = [size for size in sizes if size not in SIZES]
     if unknown:
