@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import SimpleQueue
 from types import TracebackType
 
 __all__ = ["Storing"]
@@ -12,26 +14,38 @@ __all__ = ["Storing"]
 class Storing:
     """Does one thing after the other in the background; what went wrong there is raised in the caller's thread.
 
-    At the end of a ``with`` block everything is done, also if an error or an interruption ended it.
+    At the end of a ``with`` block everything is done, also if an error or an interruption ended it, or came while it
+    was waited for (a second one ends the wait).
     """
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="storing")
+        self._given: SimpleQueue[tuple[Future[None], Callable[[], None]] | None] = SimpleQueue()
         self._waiting: list[tuple[Future[None], Callable[[], None]]] = []
+        # An executor's threads are lost sight of when an interruption meets their start or their end.
+        self._thread = threading.Thread(target=self._work, name="storing", daemon=True)
+        self._ended = threading.Event()
 
     def __enter__(self) -> Storing:
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.shutdown(wait=True)
+        self._given.put(None)
+        try:
+            self._ended.wait()
+        except KeyboardInterrupt:
+            self._ended.wait()
+            raise
         if error is None:
             self.collect()
 
     def add(self, store: Callable[[], None], stored: Callable[[], None]) -> None:
         """Call ``store()`` in the background and, once it has succeeded, ``stored()`` in the caller's thread."""
-        self._waiting.append((self._thread.submit(store), stored))
+        future: Future[None] = Future()
+        self._waiting.append((future, stored))
+        self._given.put((future, store))
         self.collect(wait=False)
 
     def collect(self, wait: bool = True) -> None:
@@ -40,3 +54,16 @@ class Storing:
             future, stored = self._waiting.pop(0)
             future.result()
             stored()
+
+    def _work(self) -> None:
+        try:
+            while (given := self._given.get()) is not None:
+                future, store = given
+                try:
+                    store()
+                except BaseException as error:  # raised again by ``collect``
+                    future.set_exception(error)
+                else:
+                    future.set_result(None)
+        finally:
+            self._ended.set()

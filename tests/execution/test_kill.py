@@ -137,7 +137,7 @@ def test_an_interruption_says_how_to_go_on(tmp_path: Path) -> None:
     assert "the same command goes on" in said
     assert "Traceback" not in said
     stored = _stored(bench)
-    assert 1 <= len(stored) < RUNS
+    assert 1 <= len(stored) <= RUNS  # what was trained when the interruption came is stored
     assert not list((bench.store.folder / "claims").glob("[!.]*"))
     assert not list((bench.store.folder / "tmp").iterdir())
 

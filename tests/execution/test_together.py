@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ import pytest
 from multibench.errors import StorageError
 from multibench.execution import group as group_module
 from multibench.execution.models import Models
-from multibench.execution.storing import Storing
 from multibench.planning import groups_of
 from multibench.planning.together import choose_replicas
 from multibench.results import Results, RunStore
@@ -165,26 +162,3 @@ def test_the_following_model_is_loaded_meanwhile(bench: Bench) -> None:
         assert models.load(first).config.num_labels == first.task.outputs  # another than expected
         models.expect(None)
         assert models.load(last).config.num_labels == last.task.outputs
-
-
-def _interrupted(store: Callable[[], None]) -> None:
-    with Storing() as storing:
-        storing.add(store, lambda: None)
-        raise KeyboardInterrupt
-
-
-def test_storing_tells_in_order_and_finishes_what_it_was_given() -> None:
-    told: list[int] = []
-    done: list[int] = []
-
-    def slow(number: int) -> None:
-        time.sleep(0.01 * (3 - number))
-        done.append(number)
-
-    with Storing() as storing:
-        for number in range(3):
-            storing.add(lambda n=number: slow(n), lambda n=number: told.append(n))  # type: ignore[misc]
-    assert told == done == [0, 1, 2]
-    with pytest.raises(KeyboardInterrupt):
-        _interrupted(lambda: slow(2))
-    assert done == [0, 1, 2, 2]
