@@ -127,6 +127,10 @@ def test_two_commands_on_one_suite_make_each_run_once(tmp_path: Path, undisturbe
 def test_an_interruption_says_how_to_go_on(tmp_path: Path) -> None:
     bench = _bench(tmp_path)
     command = [sys.executable, "-m", "multibench", "run", str(bench.suite), *bench.options, "--threads", "1"]
+    command += [
+        "--replicas",
+        "1",
+    ]  # together, all are trained when the first is stored, and so all are stored
     process = subprocess.Popen(
         command, env=environment(), stderr=subprocess.PIPE, text=True, preexec_fn=heed_interruptions
     )
@@ -137,7 +141,7 @@ def test_an_interruption_says_how_to_go_on(tmp_path: Path) -> None:
     assert "the same command goes on" in said
     assert "Traceback" not in said
     stored = _stored(bench)
-    assert 1 <= len(stored) <= RUNS  # what was trained when the interruption came is stored
+    assert 1 <= len(stored) < RUNS
     assert not list((bench.store.folder / "claims").glob("[!.]*"))
     assert not list((bench.store.folder / "tmp").iterdir())
 

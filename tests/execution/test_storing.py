@@ -81,3 +81,11 @@ def test_it_tells_in_order() -> None:
         for number in range(3):
             storing.add(lambda n=number: slow(n), lambda n=number: told.append(n))  # type: ignore[misc]
     assert told == done == [0, 1, 2]
+
+    def stop(storing: Storing) -> None:
+        storing.add(lambda: slow(2), lambda: None)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Storing() as storing:
+        stop(storing)
+    assert done == [0, 1, 2, 2]
