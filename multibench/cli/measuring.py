@@ -35,7 +35,7 @@ def bench(
 ) -> None:
     """Examples a second on this machine: a plain script of transformers, a run alone, runs together.
 
-    Some minutes for the smallest size, which is measured if no --size is given. Needs no files and no network.
+    The smallest size is measured if no --size is given. Needs no files and no network.
     """
     from multibench import api
 
