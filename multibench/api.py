@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from multibench import network
 from multibench.checkpoints import find
 from multibench.errors import ResultsError, UnavailableError
-from multibench.planning import Plan, Replicas, make_plan
+from multibench.planning import Plan, Replicas, Workers, choose_workers, make_plan
 from multibench.results import Results, RunStore
 from multibench.results.frame import find_stores
 from multibench.results.store import writing
@@ -165,13 +164,14 @@ def run(
     offline: bool = False,
     retry_failed: bool = False,
     quiet: bool = False,
-    workers: int = 1,
+    workers: Workers = "auto",
     replicas: Replicas = "auto",
 ) -> SuiteOutcome:
     """Make the missing runs of the suite file and store them below ``results``.
 
-    With ``workers`` that many processes share them, each with its share of the cores. Up to ``replicas`` runs of
-    one checkpoint and task are trained together as one computation; ``auto`` chooses by the size of a step.
+    ``workers`` processes share them, of ``threads`` CPU threads each; ``auto`` chooses by the work, the cores and the
+    memory. Up to ``replicas`` runs of one checkpoint and task are trained together as one computation; ``auto``
+    chooses by the size of a step.
 
     Raises the errors of ``multibench.errors`` for inputs that cannot be used; whatever was finished
     before stays stored.
@@ -206,19 +206,19 @@ def run(
         with progress:
             progress.open_suite(made, 0)
         return SuiteOutcome({}, count_failed(made, store), 0.0)
-    from multibench.execution.local import run_plan
+    from multibench.execution.local import choose_device, run_plan
     from multibench.execution.workers import extra_workers, run_arguments
 
-    if workers > 1 and threads is None:
-        threads = max(1, (os.cpu_count() or 1) // workers)
+    kind = choose_device(device).type
+    shared = choose_workers(made, kind, workers, threads, replicas)
     arguments = run_arguments(
-        suite, results, data, checkpoints, overrides, device, threads, offline, retry_failed, replicas
+        suite, results, data, checkpoints, overrides, kind, shared.threads, offline, retry_failed, replicas
     )
-    with extra_workers(min(workers, len(todo)) - 1, arguments, threads):
-        return run_plan(made, store, sources, progress, device, threads, retry_failed, replicas)
+    with extra_workers(min(shared.workers, len(todo)) - 1, arguments, shared.threads):
+        return run_plan(made, store, sources, progress, kind, shared.threads, retry_failed, replicas)
 
 
-def demo(results: Path = Path("results"), *, workers: int = 2, quiet: bool = False) -> Path:
+def demo(results: Path = Path("results"), *, workers: Workers = "auto", quiet: bool = False) -> Path:
     """Make the missing runs of the built-in suite ``demo``, without a network; returns their folder."""
     run("demo", results, offline=True, quiet=quiet, workers=workers)
     return results / "demo"

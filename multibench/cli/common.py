@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -64,13 +66,19 @@ def print_json(value: object) -> None:
     dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
     # Python's own indentation is made item by item, several times slower: that matters to 100,000 runs.
-    def lines(part: object, margin: str) -> str:
-        inner = margin + " "
+    def pieces(part: object, margin: str) -> Iterator[str]:
+        before = f"\n{margin} "
         if isinstance(part, dict) and part and not margin:
-            texts = [f"{dump(key)}: {lines(item, inner)}" for key, item in part.items()]
-            return "{\n" + ",\n".join(inner + text for text in texts) + f"\n{margin}}}"
-        if isinstance(part, list) and part:
-            return "[\n" + ",\n".join(inner + dump(item) for item in part) + f"\n{margin}]"
-        return dump(part)
+            for number, (key, item) in enumerate(part.items()):
+                yield f"{',' if number else '{'}{before}{dump(key)}: "
+                yield from pieces(item, " ")
+            yield f"\n{margin}}}"
+        elif isinstance(part, list) and part:
+            for number, item in enumerate(part):
+                yield f"{',' if number else '['}{before}{dump(item)}"
+            yield f"\n{margin}]"
+        else:
+            yield dump(part)
 
-    typer.echo(lines(value, ""))
+    # In full before the first is written: what cannot be JSON leaves no half of it behind.
+    sys.stdout.writelines([*pieces(value, ""), "\n"])

@@ -26,22 +26,28 @@ _STOPPED = "Stopped. Finished runs are stored; the same command goes on where it
 
 
 @contextmanager
-def _stopping() -> Iterator[None]:
+def _stopping(quiet: bool) -> Iterator[None]:
     """Turn an interruption into a sentence and the exit code of one."""
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(_STOPPED, err=True)
+        if not quiet:
+            typer.echo(_STOPPED, err=True)
         raise typer.Exit(130) from None
 
 
-def _replicas(given: str) -> int | Literal["auto"]:
+_WorkersOption = Annotated[
+    str, typer.Option(metavar="N|auto", help="Processes that share the runs; auto: what suits the machine.")
+]
+
+
+def _number(given: str, option: str, of: str) -> int | Literal["auto"]:
+    """A number from 1, or ``auto``."""
     if given == "auto":
         return "auto"
     if not given.isdecimal() or int(given) < 1:
         raise typer.BadParameter(
-            f"{given!r} is no number of runs; give 1 (each alone), a larger number, or auto.",
-            param_hint="--replicas",
+            f"{given!r} is no number of {of}; give 1, a larger number, or auto.", param_hint=option
         )
     return int(given)
 
@@ -56,15 +62,15 @@ def add_verbs(app: typer.Typer) -> None:
 
 def demo(
     results: ResultsOption = Path("results"),
-    workers: Annotated[int, typer.Option(min=1, help="Processes that share the runs.")] = 2,
+    workers: _WorkersOption = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")] = False,
 ) -> None:
     """The whole job on built-in models and tasks, with no network: run, compare, find the noise."""
     from multibench import api
     from multibench.reports.demo import demo_page
 
-    with _stopping():
-        folder = api.demo(results, workers=workers, quiet=quiet)
+    with _stopping(quiet):
+        folder = api.demo(results, workers=_number(workers, "--workers", "processes"), quiet=quiet)
     typer.echo(demo_page(folder), nl=False)
 
 
@@ -89,9 +95,10 @@ def plan(
     else:
         typer.echo(plan_text(made))
         if explain:
+            from multibench.execution.local import choose_device
             from multibench.planning import explain as how
 
-            typer.echo("\n".join(["", *how(made)]))
+            typer.echo("\n".join(["", *how(made, device=choose_device("auto").type)]))
 
 
 def run(
@@ -101,8 +108,10 @@ def run(
     checkpoints: CheckpointsOption = None,
     set_: SetOption = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that share the runs.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of a process; all if not given.")
+    ] = None,
+    workers: _WorkersOption = "auto",
     replicas: Annotated[
         str, typer.Option(metavar="N|auto", help="Runs of one checkpoint and task trained together; 1: none.")
     ] = "auto",
@@ -113,7 +122,7 @@ def run(
     """Make the missing runs of a suite. The same command goes on after any interruption."""
     from multibench import api
 
-    with _stopping():
+    with _stopping(quiet):
         outcome = api.run(
             suite,
             results,
@@ -125,15 +134,14 @@ def run(
             offline=offline,
             retry_failed=retry_failed,
             quiet=quiet,
-            workers=workers,
-            replicas=_replicas(replicas),
+            workers=_number(workers, "--workers", "processes"),
+            replicas=_number(replicas, "--replicas", "runs"),
         )
     if not quiet:
         made = ", ".join(f"{count} {name}" for name, count in sorted(outcome.made.items()))
         failed = f" {outcome.failed} failed (--retry-failed makes them again)." if outcome.failed else ""
-        typer.echo(
-            f"{made or 'Nothing to do: every run is stored'} ({outcome.seconds:.0f} s).{failed}", err=True
-        )
+        seconds = f"{outcome.seconds:.{1 if outcome.seconds < 100 else 0}f} s"
+        typer.echo(f"{made or 'Nothing to do: every run is stored'} ({seconds}).{failed}", err=True)
     if outcome.failed:
         raise typer.Exit(1)
 

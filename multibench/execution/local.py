@@ -17,7 +17,7 @@ from multibench.execution.memory import keep_freed_memory
 from multibench.execution.models import Models
 from multibench.execution.outcome import SuiteOutcome, count_failed
 from multibench.execution.progress import ProgressReport
-from multibench.execution.run import Made
+from multibench.execution.run import Made, summary_of
 from multibench.execution.storing import Storing
 from multibench.execution.workshop import Workshop
 from multibench.metrics.evaluate_adapter import load_module
@@ -79,8 +79,9 @@ def run_plan(
         groups = [group for group in groups if group]
         while groups:
             following: list[PlannedRun | None] = [*(group[0] for group in groups[1:]), None]
-            tried = [execution.attempt(*each) for each in zip(groups, following, strict=True)]
-            left = [rest for rest in tried if rest]
+            left: list[list[PlannedRun]] = []
+            for each in zip(groups, following, strict=True):
+                left = execution.without_stored([*left, execution.attempt(*each)])
             if sum(map(len, left)) == sum(map(len, groups)):
                 time.sleep(_POLL_SECONDS)  # all that is left is being made by others
             groups = left
@@ -111,8 +112,8 @@ class _Execution:
         left: list[PlannedRun] = []
         for k, run in enumerate(group):
             assert run.run_id is not None
-            if run.run_id not in self._plan.damaged and self._stored_meanwhile(run):
-                self._progress.run_elsewhere(run)
+            if self._stored_by_another(run):
+                self._tell(run)
                 continue
             claim = self._claims.take(run.run_id)
             if claim is None:
@@ -123,13 +124,32 @@ class _Execution:
             self._put_right(run.run_id)
             if self._stored_meanwhile(run):
                 claim.release()
-                self._progress.run_elsewhere(run)
+                self._tell(run)
                 continue
             claimed[run.run_id] = claim
             mine.append(run)
         if mine:
             self._maker.make(mine, lambda made: self._take(made, claimed[str(made.run.run_id)]), following)
         return left
+
+    def without_stored(self, groups: Sequence[Sequence[PlannedRun]]) -> list[list[PlannedRun]]:
+        """What is left of ``groups`` beside the runs that others have stored meanwhile, which are told."""
+        left = []
+        for group in groups:
+            stored = [run for run in group if self._stored_by_another(run)]
+            for run in stored:
+                self._tell(run)
+            rest = [run for run in group if run not in stored]
+            left += [rest] if rest else []
+        return left
+
+    def _tell(self, run: PlannedRun) -> None:
+        """Count and show a run that another process has stored."""
+        manifest = self._store.manifest(str(run.run_id))
+        status, seconds = manifest["status"], manifest["provenance"].get("seconds", 0.0)
+        self.made[status] += 1
+        summary = summary_of(manifest["evaluations"], manifest["reason"])
+        self._progress.run_finished(run, status, summary, seconds)
 
     def _put_right(self, run_id: str) -> None:
         """With the claim in hand nobody else moves this run: only now is anything put right."""
@@ -138,6 +158,10 @@ class _Execution:
         if damaged and store.damage(run_id, weights=False) is not None:
             self._progress.say(f"The damaged run {run_id} was moved to {store.set_aside(run_id)}.")
         store.recover(run_id)
+
+    def _stored_by_another(self, run: PlannedRun) -> bool:
+        """The same without a claim in hand, where what is stored may still be what was damaged."""
+        return run.run_id not in self._plan.damaged and self._stored_meanwhile(run)
 
     def _stored_meanwhile(self, run: PlannedRun) -> bool:
         """Whether another process has stored the run since the plan was made."""

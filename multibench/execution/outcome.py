@@ -12,7 +12,7 @@ __all__ = ["SuiteOutcome", "count_failed"]
 
 @dataclass(frozen=True)
 class SuiteOutcome:
-    """How many runs this process made, by status; how many of the suite's runs are failed now; how long it took."""
+    """How many runs were made, by whichever process, by status; how many are failed now; how long it took."""
 
     made: dict[str, int]
     failed: int

@@ -52,10 +52,7 @@ class ProgressReport:
         """The training of the runs that began last is over."""
 
     def run_finished(self, run: PlannedRun, status: str, summary: str, seconds: float) -> None:
-        """A run is stored."""
-
-    def run_elsewhere(self, run: PlannedRun) -> None:
-        """Another process has stored a run."""
+        """A run is stored, by this process or another."""
 
 
 class LineProgress(ProgressReport):
@@ -90,10 +87,6 @@ class LineProgress(ProgressReport):
         self._number += 1
         note = "" if status == "finished" else f"  {status.upper()}"
         self.say(f"[{self._number}/{self._total}] {run_title(run)}  {summary}  {seconds:.0f} s{note}")
-
-    def run_elsewhere(self, run: PlannedRun) -> None:
-        """Count it."""
-        self._number += 1
 
 
 class BarProgress(LineProgress):
@@ -152,12 +145,6 @@ class BarProgress(LineProgress):
     def run_finished(self, run: PlannedRun, status: str, summary: str, seconds: float) -> None:
         """Leave the run's line, move the suite's bar."""
         super().run_finished(run, status, summary, seconds)
-        if self._suite is not None:
-            self._progress.advance(self._suite)
-
-    def run_elsewhere(self, run: PlannedRun) -> None:
-        """Move the suite's bar."""
-        super().run_elsewhere(run)
         if self._suite is not None:
             self._progress.advance(self._suite)
 

@@ -25,7 +25,7 @@ from multibench.training.record import TrainingRecord
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Made", "Making", "conclude", "earlier_weights", "failure"]
+__all__ = ["Made", "Making", "conclude", "earlier_weights", "failure", "summary_of"]
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def conclude(
         with writing(weights):
             model.save_pretrained(weights)
     history = store.history(run_id) if again else _history(training)
-    return Made(run, status, _summary(evaluations, reason), seconds, record, history, predictions, weights)
+    return Made(run, status, summary_of(evaluations, reason), seconds, record, history, predictions, weights)
 
 
 def failure(run: PlannedRun, suite: dict[str, Any], error: Exception, trace: str) -> Made:
@@ -247,7 +247,8 @@ def _computation(run: PlannedRun, making: Making) -> dict[str, Any]:
     }
 
 
-def _summary(evaluations: dict[str, Any], reason: str | None) -> str:
+def summary_of(evaluations: dict[str, Any], reason: str | None) -> str:
+    """The scores of a run's ``evaluations`` in a few words, or why there are none."""
     if not evaluations:
         return reason or ""
     parts = []

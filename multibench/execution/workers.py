@@ -29,7 +29,17 @@ def run_arguments(
     replicas: Replicas,
 ) -> list[str]:
     """The command line of a silent ``multibench run`` with these options."""
-    arguments = ["run", str(suite), "--results", str(results), "--device", device, "--quiet"]
+    arguments = [
+        "run",
+        str(suite),
+        "--results",
+        str(results),
+        "--device",
+        device,
+        "--quiet",
+        "--workers",
+        "1",
+    ]
     arguments += ["--replicas", str(replicas)]
     for name, value in (("--data", data), ("--checkpoints", checkpoints), ("--threads", threads)):
         arguments += [] if value is None else [name, str(value)]

@@ -1,7 +1,21 @@
 """From a suite to the list of its runs, what is done of them, and what the rest costs."""
 
 from multibench.planning.cost import Cost, machine_speed
+from multibench.planning.explanation import explain
 from multibench.planning.plan import Plan, PlannedRun, make_plan
-from multibench.planning.together import Replicas, explain, groups_of
+from multibench.planning.together import Replicas, groups_of
+from multibench.planning.workers import WorkerChoice, Workers, choose_workers
 
-__all__ = ["Cost", "Plan", "PlannedRun", "Replicas", "explain", "groups_of", "machine_speed", "make_plan"]
+__all__ = [
+    "Cost",
+    "Plan",
+    "PlannedRun",
+    "Replicas",
+    "WorkerChoice",
+    "Workers",
+    "choose_workers",
+    "explain",
+    "groups_of",
+    "machine_speed",
+    "make_plan",
+]

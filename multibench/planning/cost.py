@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from multibench.checkpoints import Architecture
+from multibench.planning.machine import cores
 from multibench.recipes import Hyperparameters
 from multibench.tasks import Task
 from multibench.tasks.spans import SPECIAL_TOKENS, window_starts
@@ -130,20 +131,25 @@ def run_cost(
 def machine_speed(manifests: Iterable[dict[str, Any]]) -> tuple[float, str]:
     """Floating-point operations a second that fine-tuning may expect here, and where the figure is from.
 
-    The median of finished runs made on this machine if there are any; else a guess from a short
-    matrix multiplication on the CPU.
+    The median of finished runs made on this machine if there are any, as if all cores were at work as theirs were;
+    else a guess from a short matrix multiplication on the CPU.
     """
     import socket
     from statistics import median
 
     rates = [
-        m["training"]["flops_per_second"]
+        m["training"]["flops_per_second"] * _processes(m["provenance"])
         for m in manifests
         if m.get("training", {}).get("flops_per_second") and m["provenance"]["host"] == socket.gethostname()
     ]
     if rates:
         return float(median(rates)), f"measured in {len(rates)} finished runs on this machine"
     return _matmul_rate() * _CPU_EFFICIENCY, "guessed from a short matrix multiplication on this CPU"
+
+
+def _processes(provenance: Mapping[str, Any]) -> int:
+    """How many processes like the one that made a run the cores hold."""
+    return max(1, cores() // provenance["threads"]) if provenance["device"] == "cpu" else 1
 
 
 def _matmul_rate() -> float:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from multibench.planning.plan import Plan, PlannedRun
-from multibench.recipes import Hyperparameters
+from multibench.planning.machine import memory
+from multibench.planning.plan import PlannedRun
 
-__all__ = ["OWN_NUMBERS", "ReplicaChoice", "Replicas", "choose_replicas", "explain", "groups_of"]
+__all__ = [
+    "OWN_NUMBERS",
+    "ReplicaChoice",
+    "Replicas",
+    "alike_runs",
+    "choose_replicas",
+    "groups_of",
+    "training_bytes",
+]
 
 Replicas = int | Literal["auto"]
 
@@ -50,14 +56,14 @@ def groups_of(runs: Iterable[PlannedRun], replicas: Replicas, device: str) -> li
     the same bits.
     """
     groups = []
-    for members in _alike(runs):
+    for members in alike_runs(runs):
         count = -(-len(members) // choose_replicas(members, replicas, device).replicas)
         ends = [len(members) * k // count for k in range(count + 1)]
         groups += [tuple(members[start:end]) for start, end in itertools.pairwise(ends)]
     return groups
 
 
-def _alike(runs: Iterable[PlannedRun]) -> Iterable[list[PlannedRun]]:
+def alike_runs(runs: Iterable[PlannedRun]) -> Iterable[list[PlannedRun]]:
     """``runs`` by what can be trained together."""
     alike: dict[Any, list[PlannedRun]] = {}
     for run in runs:
@@ -80,10 +86,9 @@ def choose_replicas(runs: Sequence[PlannedRun], replicas: Replicas, device: str)
     run = runs[0]
     if run.finetuning_seed is None:
         return ReplicaChoice(1, "it trains nothing")
-    hidden = run.checkpoint.architecture.hidden
-    tokens = run.settings.batch_size * min(run.task.mean_tokens, run.settings.max_length)
+    hidden, tokens = run.checkpoint.architecture.hidden, _tokens_a_step(run)
     fill = max(1, round(_FILLS[device] / (tokens * hidden)))
-    room = _room(run.checkpoint.architecture.layers, hidden, run.checkpoint.parameters, tokens)
+    room = max(1, int(_MEMORY_SHARE * memory() / training_bytes(run)))
     size = min(fill, room, _MOST, len(runs))
     if size == len(runs) < fill:
         reason = f"all {len(runs)} that can be trained together"
@@ -97,33 +102,13 @@ def choose_replicas(runs: Sequence[PlannedRun], replicas: Replicas, device: str)
     return ReplicaChoice(size, reason)
 
 
-def _room(layers: int, hidden: int, parameters: int | None, tokens: float) -> int:
-    """How many replicas a quarter of this machine's memory holds."""
+def training_bytes(run: PlannedRun) -> float:
+    """Memory that one replica of ``run`` takes while it is trained, roughly."""
+    architecture, parameters = run.checkpoint.architecture, run.checkpoint.parameters
+    layers, hidden = architecture.layers, architecture.hidden
     weights = parameters or 12 * layers * hidden**2
-    each = _BYTES_PER_WEIGHT * weights + 4 * _KEPT_PER_UNIT * layers * hidden * tokens
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, int(_MEMORY_SHARE * memory / each))
+    return _BYTES_PER_WEIGHT * weights + 4 * _KEPT_PER_UNIT * layers * hidden * _tokens_a_step(run)
 
 
-def explain(plan: Plan, replicas: Replicas = "auto", device: str = "cpu") -> list[str]:
-    """For each kind of missing runs: batching, precision, how many are trained together, and why."""
-    counts: Counter[str] = Counter()
-    for alike in _alike(plan.runs):
-        missing = [run for run in alike if run.state == "missing"]
-        if not missing:
-            continue
-        settings, architecture = missing[0].settings, missing[0].checkpoint.architecture
-        choice = choose_replicas(alike, replicas, device)
-        text = (
-            f"{missing[0].checkpoint.family} {architecture.layers}/{architecture.hidden}, {missing[0].task.name}: "
-            f"{_batching(settings)}, {settings.precision}; {choice.replicas} at a time ({choice.reason})"
-        )
-        counts[text] += len(missing)
-    head = f"On this machine's {device}, with {os.cpu_count()} threads if not told otherwise (--threads, --workers):"
-    return [head, *(f"  {count} runs of {text}" for text, count in counts.items())]
-
-
-def _batching(settings: Hyperparameters) -> str:
-    if settings.batching == "bucketed":
-        return "bucketed steps (examples of like lengths)"
-    return "exact steps, each cut into micro-batches of like lengths"
+def _tokens_a_step(run: PlannedRun) -> float:
+    return run.settings.batch_size * min(run.task.mean_tokens, run.settings.max_length)

@@ -25,6 +25,8 @@ IDENTITY_VERSION = 1
 # The same for imported runs.
 IMPORT_VERSION = 1
 
+_SORTED = json.JSONEncoder(sort_keys=True)
+
 
 @dataclass(frozen=True)
 class RunIdentity:
@@ -123,7 +125,7 @@ class ImportedIdentity:
 
 
 def _id_of(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(_SORTED.encode(content).encode()).hexdigest()[:16]
 
 
 @cache

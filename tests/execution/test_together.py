@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from multibench.errors import StorageError
 from multibench.execution import group as group_module
@@ -162,3 +164,28 @@ def test_the_following_model_is_loaded_meanwhile(bench: Bench) -> None:
         assert models.load(first).config.num_labels == first.task.outputs  # another than expected
         models.expect(None)
         assert models.load(last).config.num_labels == last.task.outputs
+
+
+def test_what_is_loaded_ahead_leaves_the_threads_of_training_alone(bench: Bench) -> None:
+    """More threads of OpenMP than cores would make it let those of training sleep between operations."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with Models() as models:
+            models.expect(bench.plan().runs[0])
+            inside = models._thread.submit(torch.get_num_threads).result()
+        assert (inside, torch.get_num_threads()) == (1, 3)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_another_process_makes_is_shown_and_counted(bench: Bench) -> None:
+    """Each run has its line and its place in the sum, whichever of two processes made it."""
+    outcome = multibench("run", bench.suite, *bench.options, "--threads", 1, "--workers", 2, "--replicas", 1)
+    assert outcome.code == 0, outcome.err
+    lines = [line for line in outcome.err.splitlines() if line.startswith("[")]
+    assert [line.partition("]")[0] for line in lines] == [f"[{k}/6" for k in range(1, 7)]
+    assert len({line.partition("]")[2].rpartition("  ")[0] for line in lines}) == 6
+    last = outcome.err.splitlines()[-1]
+    assert sum(int(number) for number in re.findall(r"(\d+) (?:finished|collapsed)", last)) == 6
+    assert len(bench.opened().stored) == 6

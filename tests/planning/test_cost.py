@@ -12,6 +12,7 @@ from multibench import api
 from multibench.checkpoints import Architecture
 from multibench.checkpoints.formats.vocabulary import Vocabulary
 from multibench.planning import Cost, machine_speed
+from multibench.planning import cost as cost_module
 from multibench.planning.cost import run_cost, sequences
 from multibench.pocket import vocabulary
 from multibench.recipes import Hyperparameters
@@ -52,11 +53,16 @@ def test_an_unknown_size_makes_the_cost_unknown() -> None:
     assert Cost(0.0, 3.6e12, 0.0).hours(1e9) == 1.0
 
 
-def test_speed_is_measured_where_runs_were_made_here_and_guessed_elsewhere() -> None:
+def test_speed_is_measured_where_runs_were_made_here_and_guessed_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import socket
 
-    def manifest(host: str, rate: float | None) -> dict[str, object]:
-        return {"training": {"flops_per_second": rate}, "provenance": {"host": host}}
+    monkeypatch.setattr(cost_module, "cores", lambda: 2)
+
+    def manifest(host: str, rate: float | None, threads: int = 2, device: str = "cpu") -> dict[str, object]:
+        provenance = {"host": host, "threads": threads, "device": device}
+        return {"training": {"flops_per_second": rate}, "provenance": provenance}
 
     here = socket.gethostname()
     speed, origin = machine_speed(
@@ -70,6 +76,9 @@ def test_speed_is_measured_where_runs_were_made_here_and_guessed_elsewhere() -> 
     )
     assert speed == 2e9
     assert origin == "measured in 3 finished runs on this machine"
+    # Of two cores runs of one thread leave another for other runs; a GPU is busy with one process.
+    assert machine_speed([manifest(here, 1e9, threads=1)])[0] == 2e9
+    assert machine_speed([manifest(here, 1e9, threads=1, device="cuda")])[0] == 1e9
     speed, origin = machine_speed([manifest("far", 1e15)])
     assert 1e7 < speed < 1e14
     assert "guessed" in origin

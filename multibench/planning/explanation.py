@@ -1,0 +1,43 @@
+"""What was chosen for this machine, and why: ``multibench plan --explain``."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from multibench.planning.plan import Plan
+from multibench.planning.together import Replicas, alike_runs, choose_replicas
+from multibench.planning.workers import choose_workers
+from multibench.recipes import Hyperparameters
+
+__all__ = ["explain"]
+
+
+def explain(plan: Plan, replicas: Replicas = "auto", device: str = "cpu") -> list[str]:
+    """Lines: processes and threads; for each kind of missing runs batching, precision, how many go together."""
+    counts: Counter[str] = Counter()
+    for alike in alike_runs(plan.runs):
+        missing = [run for run in alike if run.state == "missing"]
+        if not missing:
+            continue
+        settings, architecture = missing[0].settings, missing[0].checkpoint.architecture
+        choice = choose_replicas(alike, replicas, device)
+        text = (
+            f"{missing[0].checkpoint.family} {architecture.layers}/{architecture.hidden}, {missing[0].task.name}: "
+            f"{_batching(settings)}, {settings.precision}; {choice.replicas} at a time ({choice.reason})"
+        )
+        counts[text] += len(missing)
+    shared = choose_workers(plan, device, replicas=replicas)
+    processes = "one process" if shared.workers == 1 else f"{shared.workers} processes"
+    threads = "all threads" if shared.threads is None else _count(shared.threads, "thread") + " each"
+    head = f"On this machine's {device}, if not told otherwise: {processes}, {threads} ({shared.reason})."
+    return [head, *(f"  {count} runs of {text}" for text, count in counts.items())]
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _batching(settings: Hyperparameters) -> str:
+    if settings.batching == "bucketed":
+        return "bucketed steps (examples of like lengths)"
+    return "exact steps, each cut into micro-batches of like lengths"

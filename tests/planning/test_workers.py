@@ -1,0 +1,132 @@
+"""How many processes share a suite: from its work, its groups, the cores and the memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from multibench.planning import choose_workers, machine, workers
+from multibench.planning.plan import Plan
+from tests.support.command import multibench
+from tests.support.tiny import Bench, make_bench
+
+GB = 10**9
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    """Eight groups of one run each, if replicas are 1."""
+    plan = make_bench(tmp_path).plan("finetuning_seeds=0-7")
+    assert len(plan.runs) == 8
+    return plan
+
+
+def _machine(
+    monkeypatch: pytest.MonkeyPatch, cores: int, memory: int = 1000 * GB, start: float = 0.0
+) -> None:
+    monkeypatch.setattr(workers, "cores", lambda: cores)
+    monkeypatch.setattr(workers, "memory", lambda: memory)
+    monkeypatch.setattr(workers, "_START", start)
+
+
+@pytest.mark.parametrize(
+    ("cores", "processes", "threads"), [(1, 1, None), (2, 2, 1), (3, 3, 1), (4, 4, 1), (8, 8, 1), (16, 8, 2)]
+)
+def test_cores_are_shared(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, cores: int, processes: int, threads: int | None
+) -> None:
+    _machine(monkeypatch, cores)
+    chosen = choose_workers(plan, "cpu", replicas=1)
+    assert (chosen.workers, chosen.threads) == (processes, threads)
+
+
+def test_the_last_round_counts(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three runs on two cores: two rounds of one thread take longer than three runs of two threads."""
+    _machine(monkeypatch, 2)
+    three = Plan(plan.suite, plan.runs[:3], ())
+    assert choose_workers(three, "cpu", replicas=1).workers == 1
+    four = Plan(plan.suite, plan.runs[:4], ())
+    assert choose_workers(four, "cpu", replicas=1).workers == 2
+
+
+def test_what_is_together_is_not_shared(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(monkeypatch, 8)
+    assert choose_workers(plan, "cpu").reason == "all in one group"
+
+
+def test_memory_bounds_processes(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(monkeypatch, 8, memory=5 * GB)
+    assert choose_workers(plan, "cpu", replicas=1).workers == 2
+    _machine(monkeypatch, 8, memory=1 * GB)
+    chosen = choose_workers(plan, "cpu", replicas=1)
+    assert (chosen.workers, chosen.reason) == (1, "half of the memory holds no more")
+
+
+def test_little_work_is_done_in_one_process(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(monkeypatch, 8, start=8.0)
+    chosen = choose_workers(plan, "cpu", replicas=1)
+    assert chosen.workers == 1
+    assert chosen.reason.startswith("too little work")
+
+
+def test_what_was_asked_for_is_done(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(monkeypatch, 8)
+    assert choose_workers(plan, "cpu", workers=3, replicas=1).threads == 2
+    assert choose_workers(plan, "cpu", workers=3, threads=4, replicas=1).threads == 4
+    assert choose_workers(plan, "cpu", workers=1, replicas=1).threads is None
+    one = choose_workers(plan, "cpu", threads=4, replicas=1)
+    assert (one.workers, one.threads) == (1, 4)
+    assert choose_workers(plan, "cuda", replicas=1).workers == 1
+
+
+def test_the_choice_does_not_follow_from_what_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench(tmp_path)
+    bench.run("finetuning_seeds=0-2")
+    plan = bench.plan("finetuning_seeds=0-3")
+    assert plan.count("missing") == 1
+    _machine(monkeypatch, 2)
+    assert choose_workers(plan, "cpu", replicas=1).workers == 2
+
+
+def test_cores_are_those_that_this_process_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight logical processors of four cores, less what a container or a person allows."""
+    for cpu in range(8):
+        folder = tmp_path / f"cpu{cpu}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(f"{cpu % 4},{cpu % 4 + 4}\n")
+    monkeypatch.setattr(machine, "_CPUS", tmp_path)
+    monkeypatch.setattr(machine, "_LIMITS", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert machine.cores() == 4
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 4})
+    assert machine.cores() == 1
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    assert machine.cores() == 2
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert machine.cores() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert machine.cores() == 1
+
+
+def test_memory_is_that_of_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_LIMITS", tmp_path)
+    physical = machine.memory()
+    assert physical > GB
+    (tmp_path / "memory.max").write_text("max\n")
+    assert machine.memory() == physical
+    (tmp_path / "memory.max").write_text("1000000\n")
+    assert machine.memory() == 1_000_000
+
+
+def test_a_plan_says_how_cores_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(monkeypatch, 2)
+    bench: Bench = make_bench(tmp_path)
+    bench.write(tasks=[bench.task("pairs"), bench.task("tones")])
+    shown = multibench("plan", bench.suite, *bench.options, "--explain").out
+    assert "2 processes, 1 thread each (processes share 2 cores better than threads do)" in shown
