@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from multibench import network
 from multibench.checkpoints import find
 from multibench.errors import ResultsError, UnavailableError
-from multibench.planning import Plan, Replicas, Workers, choose_workers, make_plan
+from multibench.planning import Plan, Replicas, Workers, choose_workers, groups_left, make_plan
 from multibench.results import Results, RunStore
 from multibench.results.frame import find_stores
 from multibench.results.store import writing
@@ -201,8 +201,11 @@ def run(
         on_fetch=lambda name: progress.say(f"fetching {name}"),
         verify=True,
     )
-    todo = made.todo(retry_failed)
-    if not todo:
+    if retry_failed:
+        from multibench.execution.retry import retire_failed
+
+        made = retire_failed(made, store)
+    if not made.todo():
         with progress:
             progress.open_suite(made, 0)
         return SuiteOutcome({}, count_failed(made, store), 0.0)
@@ -212,10 +215,11 @@ def run(
     kind = choose_device(device).type
     shared = choose_workers(made, kind, workers, threads, replicas)
     arguments = run_arguments(
-        suite, results, data, checkpoints, overrides, kind, shared.threads, offline, retry_failed, replicas
+        suite, results, data, checkpoints, overrides, device, shared.threads, offline, replicas
     )
-    with extra_workers(min(shared.workers, len(todo)) - 1, arguments, shared.threads):
-        return run_plan(made, store, sources, progress, kind, shared.threads, retry_failed, replicas)
+    count = min(shared.workers, len(groups_left(made, replicas, kind)))
+    with extra_workers(count - 1, arguments, shared.threads, progress.say):
+        return run_plan(made, store, sources, progress, device, shared.threads, replicas)
 
 
 def demo(results: Path = Path("results"), *, workers: Workers = "auto", quiet: bool = False) -> Path:

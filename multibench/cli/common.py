@@ -82,3 +82,4 @@ def print_json(value: object) -> None:
 
     # In full before the first is written: what cannot be JSON leaves no half of it behind.
     sys.stdout.writelines([*pieces(value, ""), "\n"])
+    sys.stdout.flush()

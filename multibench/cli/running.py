@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,13 +28,29 @@ _STOPPED = "Stopped. Finished runs are stored; the same command goes on where it
 
 @contextmanager
 def _stopping(quiet: bool) -> Iterator[None]:
-    """Turn an interruption into a sentence and the exit code of one."""
+    """Turn an interruption, or being told to stop, into a sentence and the exit code of one.
+
+    Once stopping, being told again changes nothing: a terminal interrupts every process of a suite, and the first of
+    them tells the others, which may be storing what they made. A second interruption ends that, too.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    # A shell's background jobs ignore interruptions, and go on doing so.
+    heeded = [signal.SIGTERM, signal.SIGINT]
+    heeded = [number for number in heeded if signal.getsignal(number) != signal.SIG_IGN]
+    before = [signal.signal(number, stop) for number in heeded]
     try:
         yield
     except KeyboardInterrupt:
         if not quiet:
             typer.echo(_STOPPED, err=True)
         raise typer.Exit(130) from None
+    finally:
+        for number, handler in zip(heeded, before, strict=True):
+            signal.signal(number, handler)
 
 
 _WorkersOption = Annotated[
@@ -109,7 +126,8 @@ def run(
     set_: SetOption = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of a process; all if not given.")
+        int | None,
+        typer.Option(min=1, help="CPU threads of a process; if not given, its share of the cores."),
     ] = None,
     workers: _WorkersOption = "auto",
     replicas: Annotated[

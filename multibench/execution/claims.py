@@ -170,7 +170,8 @@ def _started(pid: int) -> str | None:
     """
     try:
         # The name in parentheses may hold anything; fields are counted from behind it.
-        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]  # dead, and not yet waited for by its parent
     except (OSError, IndexError):
         pass
     if Path("/proc/self/stat").exists():

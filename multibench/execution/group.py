@@ -24,9 +24,10 @@ from multibench.tasks.encode import Encoded
 from multibench.training.loop import Replica, train_together
 from multibench.training.stack import Stack, words_in
 
-__all__ = ["Maker"]
+__all__ = ["Following", "Maker"]
 
 Take = Callable[[Made], None]
+Following = Callable[[], PlannedRun | None]
 
 
 class Maker:
@@ -43,10 +44,10 @@ class Maker:
         self._workshop, self._store, self._suite = workshop, store, suite
         self._progress, self._models = progress, models
 
-    def make(self, runs: Sequence[PlannedRun], take: Take, following: PlannedRun | None = None) -> None:
+    def make(self, runs: Sequence[PlannedRun], take: Take, following: Following = lambda: None) -> None:
         """Make ``runs``, which can be trained together, and hand each to ``take`` as soon as it is made.
 
-        The model of ``following``, which comes next, is loaded meanwhile. Raises the errors of ``multibench.errors``
+        The model of ``following()``, which comes next, is loaded meanwhile. Raises the errors of ``multibench.errors``
         for inputs that cannot be used; anything else that goes wrong is handed over as a failure: if it goes wrong
         for several together, each is tried alone.
         """
@@ -104,11 +105,11 @@ class Maker:
     def _making(self, replicas: int) -> Making:
         return Making(self._workshop, self._store, self._suite, replicas, provenance.timestamp())
 
-    def _train(self, runs: Sequence[PlannedRun], following: PlannedRun | None) -> Callable[[int], Made]:
+    def _train(self, runs: Sequence[PlannedRun], following: Following) -> Callable[[int], Made]:
         """Train ``runs`` together; the function returned concludes the run of a number."""
         making = self._making(len(runs))
         model = self._models.load(runs[0]).to(self._workshop.device)
-        self._models.expect(following)
+        self._models.expect(following())
         if runs[0].finetuning_seed is None:
             return lambda r: conclude(runs[r], making, model, None, again=False)
         encoded, labels = self._training_data(runs[0])

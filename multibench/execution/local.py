@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
-from multibench.errors import UnavailableError
+from multibench.errors import ResultsError, UnavailableError
 from multibench.execution.claims import Claim, Claims
 from multibench.execution.evaluation import check_inputs
-from multibench.execution.group import Maker
+from multibench.execution.group import Following, Maker
 from multibench.execution.memory import keep_freed_memory
 from multibench.execution.models import Models
 from multibench.execution.outcome import SuiteOutcome, count_failed
@@ -21,7 +22,7 @@ from multibench.execution.run import Made, summary_of
 from multibench.execution.storing import Storing
 from multibench.execution.workshop import Workshop
 from multibench.metrics.evaluate_adapter import load_module
-from multibench.planning import Plan, PlannedRun, Replicas, groups_of
+from multibench.planning import Plan, PlannedRun, Replicas, groups_left
 from multibench.results.store import RunStore
 from multibench.tasks import DataSources
 
@@ -46,7 +47,6 @@ def run_plan(
     progress: ProgressReport,
     device: str = "auto",
     threads: int | None = None,
-    retry_failed: bool = False,
     replicas: Replicas = "auto",
 ) -> SuiteOutcome:
     """Make the missing runs of ``plan``, beside any other process that does so, up to ``replicas`` at a time.
@@ -59,29 +59,23 @@ def run_plan(
     if threads is not None:
         torch.set_num_threads(threads)
     keep_freed_memory()
-    todo = plan.todo(retry_failed)
+    todo = plan.todo()
     modules = [load_module(metric.evaluate) for metric in plan.suite.metric]
     workshop = Workshop(sources, choose_device(device), modules)
     for run in todo:
         check_inputs(run)
-    ids = {run.run_id for run in todo}
-    # Groups of the whole plan, so that what is done already does not move the rest from one to another.
-    groups = [
-        [run for run in group if run.run_id in ids]
-        for group in groups_of(plan.runs, replicas, workshop.device.type)
-    ]
+    groups = groups_left(plan, replicas, workshop.device.type)
     started = time.perf_counter()
     suite = suite_record(plan)
     with Claims(store.folder / "claims") as claims, progress, Models() as models, Storing() as storing:
         progress.open_suite(plan, len(todo))
         maker = Maker(workshop, store, suite, progress, models)
         execution = _Execution(plan, store, claims, maker, storing, progress)
-        groups = [group for group in groups if group]
         while groups:
-            following: list[PlannedRun | None] = [*(group[0] for group in groups[1:]), None]
             left: list[list[PlannedRun]] = []
-            for each in zip(groups, following, strict=True):
-                left = execution.without_stored([*left, execution.attempt(*each)])
+            for k, group in enumerate(groups):
+                following = partial(execution.first_free, groups, k + 1)
+                left = execution.without_stored([*left, execution.attempt(group, following)])
             if sum(map(len, left)) == sum(map(len, groups)):
                 time.sleep(_POLL_SECONDS)  # all that is left is being made by others
             groups = left
@@ -105,7 +99,7 @@ class _Execution:
         self._maker, self._storing, self._progress = maker, storing, progress
         self.made: Counter[str] = Counter()
 
-    def attempt(self, group: Sequence[PlannedRun], following: PlannedRun | None) -> list[PlannedRun]:
+    def attempt(self, group: Sequence[PlannedRun], following: Following) -> list[PlannedRun]:
         """Make those of ``group`` that nobody has made or is making; returns those that others are making."""
         claimed: dict[str, Claim] = {}
         mine: list[PlannedRun] = []
@@ -131,6 +125,15 @@ class _Execution:
         if mine:
             self._maker.make(mine, lambda made: self._take(made, claimed[str(made.run.run_id)]), following)
         return left
+
+    def first_free(self, groups: Sequence[Sequence[PlannedRun]], start: int) -> PlannedRun | None:
+        """A run of the first of ``groups`` from ``start`` that nobody has made or is making."""
+        living = self._claims.living()
+        for number in range(start, len(groups)):
+            run = groups[number][0]
+            if run.run_id not in living and not self._stored_by_another(run):
+                return run
+        return None
 
     def without_stored(self, groups: Sequence[Sequence[PlannedRun]]) -> list[list[PlannedRun]]:
         """What is left of ``groups`` beside the runs that others have stored meanwhile, which are told."""
@@ -160,8 +163,11 @@ class _Execution:
         store.recover(run_id)
 
     def _stored_by_another(self, run: PlannedRun) -> bool:
-        """The same without a claim in hand, where what is stored may still be what was damaged."""
-        return run.run_id not in self._plan.damaged and self._stored_meanwhile(run)
+        """Whether it has, seen without a claim: what was damaged may be there still, or its place just be empty."""
+        try:
+            return run.run_id not in self._plan.damaged and self._stored_meanwhile(run)
+        except ResultsError:
+            return False
 
     def _stored_meanwhile(self, run: PlannedRun) -> bool:
         """Whether another process has stored the run since the plan was made."""

@@ -31,6 +31,9 @@ class Models:
         )
         self._ahead: tuple[str | None, Future[PreTrainedModel]] | None = None
 
+        # That number is a thread's own, but also that of every thread which asks for the first time.
+        self._threads = torch.get_num_threads()
+
     def __enter__(self) -> Models:
         return self
 
@@ -38,6 +41,7 @@ class Models:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
+        torch.set_num_threads(self._threads)
 
     def expect(self, run: PlannedRun | None) -> None:
         """Begin to load the model that ``run`` starts from, which is asked for next."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
+from multibench.errors import ResultsError
 from multibench.planning import Plan, PlannedRun
 from multibench.results.store import RunStore
 
@@ -27,4 +29,6 @@ def count_failed(plan: Plan, store: RunStore) -> int:
 def _is_failed(run: PlannedRun, store: RunStore) -> bool:
     if run.state in {"done", "collapsed", "diverged"} or run.run_id is None:
         return False
-    return store.path(run.run_id).is_dir() and store.manifest(run.run_id)["status"] == "failed"
+    with contextlib.suppress(ResultsError):  # another process is just replacing it
+        return store.path(run.run_id).is_dir() and store.manifest(run.run_id)["status"] == "failed"
+    return False

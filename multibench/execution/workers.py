@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from multibench.planning import Replicas
 
 __all__ = ["extra_workers", "run_arguments"]
 
-_GRACE_SECONDS = 20
+_GRACE_SECONDS = 60
+# All well, some runs failed, stopped.
+_USUAL_ENDS = (0, 1, 130)
+_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _stop_with_parent() -> None:
+    """For a new process: be told to stop when the one that started it is gone."""
+    assert _libc is not None
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def run_arguments(
@@ -25,7 +37,6 @@ def run_arguments(
     device: str,
     threads: int | None,
     offline: bool,
-    retry_failed: bool,
     replicas: Replicas,
 ) -> list[str]:
     """The command line of a silent ``multibench run`` with these options."""
@@ -45,25 +56,31 @@ def run_arguments(
         arguments += [] if value is None else [name, str(value)]
     for override in overrides:
         arguments += ["--set", override]
-    return [*arguments, *(["--offline"] if offline else []), *(["--retry-failed"] if retry_failed else [])]
+    return [*arguments, *(["--offline"] if offline else [])]
 
 
 @contextlib.contextmanager
-def extra_workers(count: int, arguments: Sequence[str], threads: int | None) -> Iterator[None]:
+def extra_workers(
+    count: int, arguments: Sequence[str], threads: int | None, say: Callable[[str], None]
+) -> Iterator[None]:
     """``count`` further processes while the block runs; afterwards they are waited for.
 
-    If the block ends in an error or an interruption they are told to stop. A worker that dies
-    loses nothing: its claim is taken over.
+    If the block ends in an error or an interruption they are told to stop, and so they are, on Linux, if this process
+    is killed. A worker that dies loses nothing, its claim is taken over; its end is told by ``say``.
     """
     environment = dict(os.environ)
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
     command = [sys.executable, "-m", "multibench", *arguments]
-    workers = [subprocess.Popen(command, env=environment) for _ in range(count)]
+    preparing = _stop_with_parent if sys.platform == "linux" else None
+    workers = [subprocess.Popen(command, env=environment, preexec_fn=preparing) for _ in range(count)]
     try:
         yield
         for worker in workers:
-            worker.wait()
+            if worker.wait() not in _USUAL_ENDS:
+                say(
+                    f"A further process ended with code {worker.returncode}; its runs were made by the others."
+                )
     finally:
         for worker in workers:
             worker.terminate()

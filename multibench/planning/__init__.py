@@ -3,7 +3,7 @@
 from multibench.planning.cost import Cost, machine_speed
 from multibench.planning.explanation import explain
 from multibench.planning.plan import Plan, PlannedRun, make_plan
-from multibench.planning.together import Replicas, groups_of
+from multibench.planning.together import Replicas, groups_left, groups_of
 from multibench.planning.workers import WorkerChoice, Workers, choose_workers
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Workers",
     "choose_workers",
     "explain",
+    "groups_left",
     "groups_of",
     "machine_speed",
     "make_plan",

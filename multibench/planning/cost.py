@@ -137,8 +137,9 @@ def machine_speed(manifests: Iterable[dict[str, Any]]) -> tuple[float, str]:
     import socket
     from statistics import median
 
+    available = cores()
     rates = [
-        m["training"]["flops_per_second"] * _processes(m["provenance"])
+        m["training"]["flops_per_second"] * _processes(m["provenance"], available)
         for m in manifests
         if m.get("training", {}).get("flops_per_second") and m["provenance"]["host"] == socket.gethostname()
     ]
@@ -147,9 +148,9 @@ def machine_speed(manifests: Iterable[dict[str, Any]]) -> tuple[float, str]:
     return _matmul_rate() * _CPU_EFFICIENCY, "guessed from a short matrix multiplication on this CPU"
 
 
-def _processes(provenance: Mapping[str, Any]) -> int:
-    """How many processes like the one that made a run the cores hold."""
-    return max(1, cores() // provenance["threads"]) if provenance["device"] == "cpu" else 1
+def _processes(provenance: Mapping[str, Any], available: int) -> int:
+    """How many processes like the one that made a run the ``available`` cores hold."""
+    return max(1, available // provenance["threads"]) if provenance["device"] == "cpu" else 1
 
 
 def _matmul_rate() -> float:

@@ -1,49 +1,66 @@
-"""What this process may use of its machine: cores and memory, within the limits of a container."""
+"""What this process may use of its machine: cores and memory, within the limits of containers and batch systems."""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = ["cores", "memory"]
 
-_LIMITS = Path("/sys/fs/cgroup")
+# Of Linux; elsewhere nothing is there, and nothing limits.
+_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
 _CPUS = Path("/sys/devices/system/cpu")
 
 
 def cores() -> int:
-    """Physical cores, at most ``OMP_NUM_THREADS`` where that is set."""
+    """Physical cores, or as much of their time as this process may have."""
     cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     count = len({_siblings(cpu) for cpu in cpus})
-    limits = [limit for limit in (_allowance(), _told()) if limit]
-    return max(1, min([count, *limits]))
+    return max(1, min([count, *map(math.ceil, _shares())]))
 
 
 def memory() -> int:
-    """Bytes of main memory."""
+    """Bytes of main memory that this process may have."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _read(_LIMITS / "memory.max")
-    return min(physical, int(limit)) if limit.isdecimal() else physical
+    limits = [*_read("", "memory.max"), *_read("memory", "memory.limit_in_bytes")]
+    return min([physical, *(int(limit) for limit in limits if limit.isdecimal())])
 
 
 def _siblings(cpu: int) -> str:
     """A name of the core that the logical processor ``cpu`` is a thread of."""
-    return _read(_CPUS / f"cpu{cpu}/topology/thread_siblings_list") or str(cpu)
+    return _text(_CPUS / f"cpu{cpu}/topology/thread_siblings_list") or str(cpu)
 
 
-def _allowance() -> int | None:
-    """Cores' worth of time that a container has."""
-    quota, _, period = _read(_LIMITS / "cpu.max").partition(" ")
-    return math.ceil(int(quota) / int(period)) if quota.isdecimal() and period.isdecimal() else None
+def _shares() -> Iterator[float]:
+    """Processors' worth of time, by each limit there is."""
+    old = zip(_read("cpu", "cpu.cfs_quota_us"), _read("cpu", "cpu.cfs_period_us"), strict=False)
+    for quota, period in [*(limit.split() for limit in _read("", "cpu.max")), *old]:
+        if quota.isdecimal() and period.isdecimal():
+            yield int(quota) / int(period)
 
 
-def _told() -> int | None:
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    return int(threads) if threads.isdecimal() else None
+def _read(controller: str, name: str) -> list[str]:
+    """The file ``name`` of this process's control group and of all around it, where it is.
+
+    ``controller`` is one of version 1's, or "" for version 2. In a container groups may be named as they are outside
+    of it; the outermost folder is the container's own then.
+    """
+    found = []
+    for line in _text(_OWN_GROUPS).splitlines():
+        _, controllers, own = line.split(":", 2)
+        if controller not in controllers.split(","):
+            continue
+        root = _GROUPS / controllers
+        inner = root / own.lstrip("/")
+        folders = [inner, *(folder for folder in inner.parents if folder.is_relative_to(root))]
+        found += [text for folder in folders if (text := _text(folder / name))]
+    return found
 
 
-def _read(path: Path) -> str:
+def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8").strip()
     except OSError:

@@ -86,10 +86,9 @@ class Plan:
     manifests: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     """Manifests of all runs that are stored under the suite's name, asked for now or not, by id."""
 
-    def todo(self, retry_failed: bool = False) -> list[PlannedRun]:
-        """The runs still to be made; failed ones again only if asked for."""
-        states = {"missing", "failed"} if retry_failed else {"missing"}
-        return [run for run in self.runs if run.state in states]
+    def todo(self) -> list[PlannedRun]:
+        """The runs still to be made."""
+        return [run for run in self.runs if run.state == "missing"]
 
     def count(self, state: State) -> int:
         """How many runs are in a state."""

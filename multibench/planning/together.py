@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from multibench.planning.machine import memory
-from multibench.planning.plan import PlannedRun
+from multibench.planning.plan import Plan, PlannedRun
 
 __all__ = [
     "OWN_NUMBERS",
@@ -16,6 +16,7 @@ __all__ = [
     "Replicas",
     "alike_runs",
     "choose_replicas",
+    "groups_left",
     "groups_of",
     "training_bytes",
 ]
@@ -63,6 +64,13 @@ def groups_of(runs: Iterable[PlannedRun], replicas: Replicas, device: str) -> li
     return groups
 
 
+def groups_left(plan: Plan, replicas: Replicas, device: str) -> list[list[PlannedRun]]:
+    """The runs still to be made, in the groups of the whole plan: what is done moves none from one to another."""
+    ids = {run.run_id for run in plan.todo()}
+    groups = ([run for run in group if run.run_id in ids] for group in groups_of(plan.runs, replicas, device))
+    return [group for group in groups if group]
+
+
 def alike_runs(runs: Iterable[PlannedRun]) -> Iterable[list[PlannedRun]]:
     """``runs`` by what can be trained together."""
     alike: dict[Any, list[PlannedRun]] = {}
@@ -72,8 +80,8 @@ def alike_runs(runs: Iterable[PlannedRun]) -> Iterable[list[PlannedRun]]:
 
 
 def _key(run: PlannedRun) -> Any:
-    """Equal for runs that can be trained together; a run that trains nothing, or cannot yet, stays alone."""
-    if run.finetuning_seed is None or run.run_id is None:
+    """Equal for runs that can be trained together; a run that trains nothing stays alone."""
+    if run.finetuning_seed is None:
         return id(run)
     shape = tuple((n, v) for n, v in run.settings if n not in OWN_NUMBERS)
     return run.checkpoint.id, run.task.name, run.task.held_out, shape

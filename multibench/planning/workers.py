@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -54,27 +55,43 @@ def choose_workers(
         return WorkerChoice(1, threads, "as many threads as asked for")
     if device == "cuda":
         return WorkerChoice(1, None, "one process keeps a GPU busy")
+    if os.environ.get("OMP_NUM_THREADS"):
+        return WorkerChoice(1, None, "OMP_NUM_THREADS is set")
     groups = groups_of(plan.runs, replicas, device)
     if available == 1 or len(groups) < 2:
-        return WorkerChoice(1, None, "one core" if available == 1 else "all in one group")
+        return WorkerChoice(1, available, "one core" if available == 1 else "all in one group")
     room = int(_MEMORY_SHARE * memory() / (_PROCESS_BYTES + max(map(_group_bytes, groups))))
     most = max(1, min(available, len(groups), room))
-    cost = total_cost(plan.runs)
-    work = _PER_OPERATION * (cost.flops or 0.0) + _PER_TOKEN * cost.tokens
-    best = min(range(1, most + 1), key=lambda count: _seconds(work, len(groups), count, available // count))
+    work = _group_seconds(groups)
+    best = min(range(1, most + 1), key=lambda count: _seconds(work, count, available // count))
     if best > 1:
         reason = f"processes share {available} cores better than threads do"
     elif most == 1:
         reason = "half of the memory holds no more"
     else:
         reason = f"too little work to start more, or too few groups of runs ({len(groups)}) to share"
-    return WorkerChoice(best, available // best if best > 1 else None, reason)
+    return WorkerChoice(best, available // best, reason)
 
 
-def _seconds(work: float, groups: int, workers: int, threads: int) -> float:
-    """Estimated time of ``groups`` of like size, that take ``work`` seconds on one core."""
-    rounds = -(-groups // workers)
-    return work * rounds / groups * (_SERIAL + (1 - _SERIAL) / threads) + _START * (workers > 1)
+def _group_seconds(groups: Sequence[Sequence[PlannedRun]]) -> list[float]:
+    """Estimated time of each group on one core."""
+    known: dict[tuple[int, ...], float] = {}
+    seconds = []
+    for group in groups:
+        run = group[0]
+        key = id(run.checkpoint.architecture), id(run.evaluations), id(run.settings)
+        if key not in known:
+            cost = total_cost([run])
+            known[key] = _PER_OPERATION * (cost.flops or 0.0) + _PER_TOKEN * cost.tokens
+        seconds.append(len(group) * known[key])
+    return seconds
+
+
+def _seconds(work: Sequence[float], workers: int, threads: int) -> float:
+    """Estimated time of groups that take ``work`` seconds each on one core: whole rounds, or the longest one alone."""
+    rounds = -(-len(work) // workers)
+    longest = max(sum(work) * rounds / len(work), max(work))
+    return longest * (_SERIAL + (1 - _SERIAL) / threads) + _START * (workers > 1)
 
 
 def _group_bytes(group: Sequence[PlannedRun]) -> float:

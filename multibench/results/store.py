@@ -332,6 +332,11 @@ class RunStore:
         with writing(self.folder):
             return self._move_away(run_id, "damaged")
 
+    def retire(self, run_id: str) -> Path:
+        """Move a run that is to be made again out of the way and return where it is now; nothing is deleted."""
+        with writing(self.folder):
+            return self._move_away(run_id, "replaced")
+
     def scratch(self, run_id: str) -> Path:
         """A new folder on the same file system, for files that ``write`` will move in."""
         with writing(self.folder):

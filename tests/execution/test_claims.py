@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from multibench.execution.claims import Claims
@@ -15,6 +16,26 @@ def _dead_owner() -> dict[str, object]:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return {"host": socket.gethostname(), "pid": process.pid, "started": "1", "token": "gone"}
+
+
+def test_a_dead_process_that_nobody_waited_for_holds_no_claim(tmp_path: Path) -> None:
+    """A worker that was killed while the process which started it goes on."""
+    command = (
+        f"from pathlib import Path; from multibench.execution.claims import Claims; "
+        f"Claims(Path({str(tmp_path)!r})).take('run'); print('taken', flush=True); input()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"taken\n"
+    claims = Claims(tmp_path)
+    assert claims.take("run") is None
+    process.kill()
+    deadline = time.monotonic() + 20
+    while (mine := claims.take("run")) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    mine.release()
+    process.communicate()
 
 
 def test_only_claims_of_the_dead_are_cleared(tmp_path: Path) -> None:

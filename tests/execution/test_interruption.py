@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import random
 import signal
@@ -27,9 +29,10 @@ def _suite(root: Path) -> Bench:
     return bench
 
 
-def _start(bench: Bench) -> subprocess.Popen[str]:
+def _start(bench: Bench, workers: int = 1) -> subprocess.Popen[str]:
     # Each run alone: what is left after an interruption would be trained in other groups, and so be rounded otherwise.
     words = ["-m", "multibench", "run", str(bench.suite), *bench.options, "--threads", "1", "--replicas", "1"]
+    words += ["--workers", str(workers)]
     return subprocess.Popen(
         [sys.executable, *words],
         cwd=REPOSITORY,
@@ -131,6 +134,42 @@ def test_a_suite_stopped_and_killed_again_and_again_ends_in_the_same_bits(
     assert bench.run().made == {}
 
 
+def _at_work(bench: Bench) -> set[int]:
+    """Numbers of the processes that hold a claim, or held one when they were killed."""
+    owners = set()
+    for path in (bench.store.folder / "claims").glob("[0-9a-f]*"):
+        with contextlib.suppress(OSError, ValueError):
+            owners.add(int(json.loads(path.read_text())["pid"]))
+    return owners
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_of_a_suite_outlives_the_first(tmp_path: Path, number: signal.Signals) -> None:
+    """A terminal interrupts all, others stop or kill the first alone: then all end, and leave nothing half done."""
+    bench = make_bench(tmp_path)
+    bench.write(finetuning_seeds="0-199")
+    process = _start(bench, workers=2)
+    _wait(process, lambda: bool(_at_work(bench) - {process.pid}))
+    (other,) = _at_work(bench) - {process.pid}
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+        _, said = process.communicate(timeout=300)
+    else:
+        said = _stop(process, number)
+    assert process.returncode == (-number if number == signal.SIGKILL else 130), said
+    assert said.count("Stopped.") == (number != signal.SIGKILL)
+    assert "Traceback" not in said
+    deadline = time.monotonic() + 120
+    while Path(f"/proc/{other}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for folder in ("claims", "tmp"):
+        left = list((bench.store.folder / folder).glob("[0-9a-f]*"))
+        assert len(left) <= (number == signal.SIGKILL)  # the first one's own
+    assert len(bench.store.run_ids()) < 200
+    assert all(bench.store.damage(run_id) is None for run_id in bench.store.run_ids())
+
+
 @pytest.mark.slow
 def test_a_suite_killed_at_random_moments_ends_in_the_same_bits(
     tmp_path: Path, undisturbed: dict[str, bytes]
@@ -141,9 +180,8 @@ def test_a_suite_killed_at_random_moments_ends_in_the_same_bits(
     while len(bench.store.run_ids()) < 8:
         process = _start(bench)
         before = _stored(bench)
-        claims = bench.store.folder / "claims"
-        _wait(process, lambda claims=claims: any(claims.glob("[0-9a-f]*")))  # type: ignore[misc]
-        time.sleep(rng.uniform(0, 2.0))
+        _wait(process, lambda number=process.pid: number in _at_work(bench))  # type: ignore[misc]
+        time.sleep(rng.uniform(0, 5.0))  # of which transformers' import takes one or two
         if process.poll() is None:
             kills += 1
         _stop(process, signal.SIGKILL) if process.poll() is None else process.communicate()
@@ -155,7 +193,6 @@ def test_a_suite_killed_at_random_moments_ends_in_the_same_bits(
 
 
 def test_a_claim_of_a_dead_process_does_not_hold_the_run_up(tmp_path: Path) -> None:
-    import json
     import socket
 
     bench = make_bench(tmp_path)

@@ -5,6 +5,7 @@ The plainest way: each run alone, one after the other, in one process of one thr
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,11 @@ import numpy as np
 import pytest
 import torch
 
+from multibench.cache import cache_folder
+from multibench.execution import local
 from multibench.execution.models import Models
+from multibench.execution.outcome import SuiteOutcome
+from multibench.tasks import cache
 from multibench.training import predict as predict_module
 from tests.support.command import multibench
 from tests.support.tiny import RECIPE, Bench, make_bench
@@ -36,6 +41,11 @@ class Way:
     bound: float = 0.0
 
 
+def _remember_tokens(patch: pytest.MonkeyPatch) -> None:
+    patch.delenv("MULTIBENCH_TOKEN_CACHE")
+    patch.setattr(cache, "_WORTH_KEEPING", 1)
+
+
 def _forget_models(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Models, "expect", lambda self, run: None)
 
@@ -55,7 +65,7 @@ def _cut_steps(patch: pytest.MonkeyPatch) -> None:
 WAYS = {
     "again": Way(),
     "two processes": Way(("--workers", 2)),
-    "tokens remembered": Way(patch=lambda patch: patch.delenv("MULTIBENCH_TOKEN_CACHE")),
+    "tokens remembered": Way(patch=_remember_tokens),
     "models loaded when they are needed": Way(patch=_forget_models),
     "two threads": Way(("--threads", 2), bound=ROUNDING),
     "two together": Way(("--replicas", 2), bound=ROUNDING),
@@ -118,6 +128,21 @@ def test_a_faster_way_gives_the_same_numbers(
     way = WAYS[name]
     monkeypatch.setenv("MULTIBENCH_TOKEN_CACHE", "0")
     way.patch(monkeypatch)
+    if name == "tokens remembered":
+        _outputs(tmp_path / "before", *_PLAINEST)
+        assert list((cache_folder() / "tokens").iterdir())
+    if "--workers" in way.options:  # the first process waits until the second has made something
+        run_plan = local.run_plan
+        runs = tmp_path / "results" / "tiny" / "runs"
+
+        def later(*words: Any) -> SuiteOutcome:
+            deadline = time.monotonic() + 120
+            while not any(runs.glob("*")):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            return run_plan(*words)
+
+        monkeypatch.setattr(local, "run_plan", later)
     apart = _apart(_outputs(tmp_path, *_PLAINEST, *way.options), plainest)
     assert apart <= way.bound
 

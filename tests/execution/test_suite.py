@@ -359,6 +359,9 @@ def test_a_run_that_fails_is_stored_and_made_again_on_demand(
     assert done.code == 0, done.err
     assert bench.plan().count("done") + bench.plan().count("collapsed") == 3
     after = _inodes(bench.store.runs)
+    assert [path.name.partition(".")[0] for path in (bench.store.folder / "replaced").iterdir()] == [
+        failed.run_id
+    ]
     same = {k: v for k, v in kept.items() if k.partition("/")[0] != failed.run_id and "/" in k}
     assert same.items() <= after.items()
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
+import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 
-from multibench.errors import StorageError
+from multibench.errors import ResultsError, StorageError
 from multibench.execution import group as group_module
+from multibench.execution import local
+from multibench.execution.claims import Claims
 from multibench.execution.models import Models
-from multibench.planning import groups_of
+from multibench.execution.outcome import SuiteOutcome
+from multibench.execution.workers import extra_workers
+from multibench.planning import PlannedRun, groups_of
 from multibench.planning.together import choose_replicas
 from multibench.results import Results, RunStore
 from multibench.training.loop import train_together
@@ -179,8 +186,25 @@ def test_what_is_loaded_ahead_leaves_the_threads_of_training_alone(bench: Bench)
         torch.set_num_threads(before)
 
 
-def test_what_another_process_makes_is_shown_and_counted(bench: Bench) -> None:
+def _second_first(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the first process, whose plan is made, wait until the second has stored two runs."""
+    run_plan = local.run_plan
+
+    def later(*words: Any) -> SuiteOutcome:
+        deadline = time.monotonic() + 120
+        while len(bench.store.run_ids()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return run_plan(*words)
+
+    monkeypatch.setattr(local, "run_plan", later)
+
+
+def test_what_another_process_makes_is_shown_and_counted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each run has its line and its place in the sum, whichever of two processes made it."""
+    _second_first(bench, monkeypatch)
     outcome = multibench("run", bench.suite, *bench.options, "--threads", 1, "--workers", 2, "--replicas", 1)
     assert outcome.code == 0, outcome.err
     lines = [line for line in outcome.err.splitlines() if line.startswith("[")]
@@ -189,3 +213,79 @@ def test_what_another_process_makes_is_shown_and_counted(bench: Bench) -> None:
     last = outcome.err.splitlines()[-1]
     assert sum(int(number) for number in re.findall(r"(\d+) (?:finished|collapsed)", last)) == 6
     assert len(bench.opened().stored) == 6
+
+
+def test_failed_runs_are_made_again_once_by_two_processes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(group_module, "train_together", mock.Mock(side_effect=RuntimeError("out of memory")))
+        assert bench.run().failed == 6
+    _second_first(bench, monkeypatch)
+    words = ("--threads", 1, "--workers", 2, "--replicas", 1, "--retry-failed")
+    outcome = multibench("run", bench.suite, *bench.options, *words)
+    assert outcome.code == 0, outcome.err
+    assert "FAILED" not in outcome.err
+    assert Counter(run.fields["status"] == "failed" for run in bench.opened().stored) == {False: 6}
+    assert len(list((bench.store.folder / "replaced").iterdir())) == 6
+
+
+def test_a_worker_that_cannot_work_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert bench.run(workers=2).failed == 0
+    said: list[str] = []
+    with extra_workers(1, [], None, said.append):
+        pass
+    assert said == []  # code 1 is that of failed runs, which the outcome tells
+    monkeypatch.setattr(sys, "executable", _ending(bench.root, 3))
+    with extra_workers(1, [], None, said.append):
+        pass
+    assert said == ["A further process ended with code 3; its runs were made by the others."]
+
+
+def _ending(root: Path, code: int) -> str:
+    script = root / "ending"
+    script.write_text(f"#!/bin/sh\nexit {code}\n")
+    script.chmod(0o755)
+    return str(script)
+
+
+def test_a_run_that_is_being_replaced_is_no_damage(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen by another process just when the earlier one has gone and the new one is not there yet."""
+    bench.run()
+    added = [bench.task("pairs"), bench.task("tones")]
+    bench.write(tasks=added, evaluations={"pairs": ["dev", "extra"]})
+    manifest = RunStore.manifest
+    gone: list[str] = []
+
+    def read(self: RunStore, run_id: str) -> dict[str, Any]:
+        if gone.count(run_id) == 1:
+            gone.append(run_id)
+            raise ResultsError("It is gone.")
+        return manifest(self, run_id)
+
+    plan = bench.plan()
+    assert plan.count("missing") > 0
+    gone += [str(run.run_id) for run in plan.todo()]
+    monkeypatch.setattr(RunStore, "manifest", read)
+    assert bench.run().failed == 0
+
+
+def test_the_model_that_is_loaded_ahead_is_one_that_nobody_makes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = bench.plan().runs
+    claims = Claims(bench.store.folder / "claims")
+    theirs = claims.take(str(runs[1].run_id))
+    assert theirs is not None
+    expected: list[str | None] = []
+
+    def expect(self: Models, run: PlannedRun | None) -> None:
+        expected.append(None if run is None else run.run_id)
+        theirs.release()
+
+    monkeypatch.setattr(Models, "expect", expect)
+    bench.run()
+    assert expected[0] == runs[2].run_id
+    assert expected[-1] is None
+    assert len(expected) == 6

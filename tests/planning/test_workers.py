@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,13 +30,14 @@ def _machine(
     monkeypatch.setattr(workers, "cores", lambda: cores)
     monkeypatch.setattr(workers, "memory", lambda: memory)
     monkeypatch.setattr(workers, "_START", start)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
 @pytest.mark.parametrize(
-    ("cores", "processes", "threads"), [(1, 1, None), (2, 2, 1), (3, 3, 1), (4, 4, 1), (8, 8, 1), (16, 8, 2)]
+    ("cores", "processes", "threads"), [(1, 1, 1), (2, 2, 1), (3, 3, 1), (4, 4, 1), (8, 8, 1), (16, 8, 2)]
 )
 def test_cores_are_shared(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch, cores: int, processes: int, threads: int | None
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, cores: int, processes: int, threads: int
 ) -> None:
     _machine(monkeypatch, cores)
     chosen = choose_workers(plan, "cpu", replicas=1)
@@ -49,6 +51,16 @@ def test_the_last_round_counts(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> N
     assert choose_workers(three, "cpu", replicas=1).workers == 1
     four = Plan(plan.suite, plan.runs[:4], ())
     assert choose_workers(four, "cpu", replicas=1).workers == 2
+
+
+def test_the_longest_group_counts(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long group and a short one: on a thread of its own the long one alone takes longer than both on all threads."""
+    _machine(monkeypatch, 2)
+    one, other = plan.runs[:2]
+    longer = replace(one, settings=one.settings.model_copy(update={"epochs": 100}))
+    unequal = Plan(plan.suite, (longer, other), ())
+    assert choose_workers(unequal, "cpu", replicas=1).workers == 1
+    assert choose_workers(Plan(plan.suite, (one, other), ()), "cpu", replicas=1).workers == 2
 
 
 def test_what_is_together_is_not_shared(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +91,9 @@ def test_what_was_asked_for_is_done(plan: Plan, monkeypatch: pytest.MonkeyPatch)
     one = choose_workers(plan, "cpu", threads=4, replicas=1)
     assert (one.workers, one.threads) == (1, 4)
     assert choose_workers(plan, "cuda", replicas=1).workers == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    chosen = choose_workers(plan, "cpu", replicas=1)
+    assert (chosen.workers, chosen.threads, chosen.reason) == (1, None, "OMP_NUM_THREADS is set")
 
 
 def test_the_choice_does_not_follow_from_what_is_stored(
@@ -92,36 +107,61 @@ def test_the_choice_does_not_follow_from_what_is_stored(
     assert choose_workers(plan, "cpu", replicas=1).workers == 2
 
 
-def test_cores_are_those_that_this_process_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight logical processors of four cores, less what a container or a person allows."""
+@pytest.fixture
+def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for control groups, of which this process is in ``/job/step`` (version 2) and ``/slot`` (version 1)."""
+    own = tmp_path / "own"
+    own.write_text("7:cpu,cpuacct:/slot\n5:memory:/slot\n1:name=systemd:/a\n0::/job/step\n")
+    monkeypatch.setattr(machine, "_OWN_GROUPS", own)
+    monkeypatch.setattr(machine, "_GROUPS", tmp_path)
+    for folder in ("job/step", "cpu,cpuacct/slot", "memory/slot"):
+        (tmp_path / folder).mkdir(parents=True)
+    return tmp_path
+
+
+def test_cores_are_those_that_this_process_may_use(groups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight logical processors of four cores, less what a container or a batch system allows."""
     for cpu in range(8):
-        folder = tmp_path / f"cpu{cpu}" / "topology"
+        folder = groups / f"cpu{cpu}" / "topology"
         folder.mkdir(parents=True)
         (folder / "thread_siblings_list").write_text(f"{cpu % 4},{cpu % 4 + 4}\n")
-    monkeypatch.setattr(machine, "_CPUS", tmp_path)
-    monkeypatch.setattr(machine, "_LIMITS", tmp_path)
+    monkeypatch.setattr(machine, "_CPUS", groups)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert machine.cores() == 4
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 4})
     assert machine.cores() == 1
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
-    (tmp_path / "cpu.max").write_text("150000 100000\n")
-    assert machine.cores() == 2
-    (tmp_path / "cpu.max").write_text("max 100000\n")
+    for where in ("job/step", "job", "."):  # of the group itself, of one around it, of a container
+        (groups / where / "cpu.max").write_text("150000 100000\n")
+        assert machine.cores() == 2
+        (groups / where / "cpu.max").write_text("max 100000\n")
+        assert machine.cores() == 3
+    old = groups / "cpu,cpuacct" / "slot"
+    (old / "cpu.cfs_period_us").write_text("100000\n")
+    (old / "cpu.cfs_quota_us").write_text("-1\n")
     assert machine.cores() == 3
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (old / "cpu.cfs_quota_us").write_text("50000\n")
     assert machine.cores() == 1
 
 
-def test_memory_is_that_of_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_LIMITS", tmp_path)
+def test_memory_is_that_which_this_process_may_have(groups: Path) -> None:
     physical = machine.memory()
     assert physical > GB
-    (tmp_path / "memory.max").write_text("max\n")
+    (groups / "job" / "memory.max").write_text("max\n")
+    (groups / "memory" / "slot" / "memory.limit_in_bytes").write_text(f"{2**63 - 4096}\n")
     assert machine.memory() == physical
-    (tmp_path / "memory.max").write_text("1000000\n")
+    (groups / "job" / "memory.max").write_text("2000000\n")
+    assert machine.memory() == 2_000_000
+    (groups / "memory" / "memory.limit_in_bytes").write_text("1000000\n")
     assert machine.memory() == 1_000_000
+
+
+def test_nothing_is_needed_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_GROUPS", "_OWN_GROUPS", "_CPUS"):
+        monkeypatch.setattr(machine, name, tmp_path / "nowhere")
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert machine.cores() == os.cpu_count()
+    assert machine.memory() > GB
 
 
 def test_a_plan_says_how_cores_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
