@@ -101,7 +101,7 @@ def _median(speeds: list[Speed]) -> Speed:
 
 
 def _number(value: float, unit: str) -> Quantity:
-    return Quantity(value, f"{value:.3g}", unit)
+    return Quantity(value, f"{value:,.0f}" if value >= 100 else f"{value:.3g}", unit)
 
 
 def _times(value: float) -> Quantity:
