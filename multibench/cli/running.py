@@ -26,6 +26,14 @@ __all__ = ["add_verbs"]
 _STOPPED = "Stopped. Finished runs are stored; the same command goes on where it stopped."
 
 
+class _Stopped(KeyboardInterrupt):
+    """An interruption of our own kind.
+
+    A plain one that passes through the ``exec`` of a text, as dataclasses do on import, makes CPython end by SIGINT
+    in the end, though it was caught and another exit code was asked for (``unhandled_keyboard_interrupt``).
+    """
+
+
 @contextmanager
 def _stopping(quiet: bool) -> Iterator[None]:
     """Turn an interruption, or being told to stop, into a sentence and the exit code of one.
@@ -36,7 +44,7 @@ def _stopping(quiet: bool) -> Iterator[None]:
 
     def stop(number: int, frame: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        raise _Stopped
 
     # A shell's background jobs ignore interruptions, and go on doing so.
     heeded = [signal.SIGTERM, signal.SIGINT]

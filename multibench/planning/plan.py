@@ -22,7 +22,7 @@ from multibench.seeds import Seeds, derive_seeds
 from multibench.suite import CheckpointSelection, Suite
 from multibench.tasks import DataSources, Task, load_split
 
-__all__ = ["Plan", "PlannedRun", "State", "make_plan", "needed_splits", "selected_checkpoints", "total_cost"]
+__all__ = ["Plan", "PlannedRun", "State", "make_plan", "needed_splits", "selected_checkpoints"]
 
 Fingerprints = dict[tuple[str, str], str]
 State = Literal["done", "collapsed", "diverged", "failed", "missing"]
@@ -96,17 +96,12 @@ class Plan:
 
     def cost(self) -> Cost:
         """Estimated cost of the missing runs."""
-        return total_cost(run for run in self.runs if run.state == "missing")
-
-
-def total_cost(runs: Iterable[PlannedRun]) -> Cost:
-    """Estimated cost of ``runs``."""
-    alike: dict[tuple[int, ...], list[PlannedRun]] = {}
-    for run in runs:
-        # All runs of a task share these very objects, so that few costs have to be computed for many runs.
-        key = id(run.checkpoint.architecture), id(run.evaluations), id(run.settings)
-        alike.setdefault(key, []).append(run)
-    return sum((members[0].cost.times(len(members)) for members in alike.values()), Cost(0.0, 0.0, 0.0))
+        alike: dict[tuple[int, ...], list[PlannedRun]] = {}
+        for run in self.todo():
+            # All runs of a task share these very objects, so that few costs have to be computed for many runs.
+            key = id(run.checkpoint.architecture), id(run.evaluations), id(run.settings)
+            alike.setdefault(key, []).append(run)
+        return sum((runs[0].cost.times(len(runs)) for runs in alike.values()), Cost(0.0, 0.0, 0.0))
 
 
 def selected_checkpoints(suite: Suite, root: Path | None) -> list[Checkpoint]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from multibench.planning.machine import cores, memory
-from multibench.planning.plan import Plan, PlannedRun, total_cost
+from multibench.planning.plan import Plan, PlannedRun
 from multibench.planning.together import Replicas, groups_of, training_bytes
 
 __all__ = ["WorkerChoice", "Workers", "choose_workers"]
@@ -81,7 +81,7 @@ def _group_seconds(groups: Sequence[Sequence[PlannedRun]]) -> list[float]:
         run = group[0]
         key = id(run.checkpoint.architecture), id(run.evaluations), id(run.settings)
         if key not in known:
-            cost = total_cost([run])
+            cost = run.cost
             known[key] = _PER_OPERATION * (cost.flops or 0.0) + _PER_TOKEN * cost.tokens
         seconds.append(len(group) * known[key])
     return seconds

@@ -170,6 +170,28 @@ def test_no_process_of_a_suite_outlives_the_first(tmp_path: Path, number: signal
     assert all(bench.store.damage(run_id) is None for run_id in bench.store.run_ids())
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_being_stopped_while_a_module_is_imported_ends_as_at_any_other_time(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Dataclasses ``exec`` texts; a plain KeyboardInterrupt that passes through one sets the exit code of SIGINT."""
+    text = f"import os, time; os.kill(os.getpid(), {int(number)}); time.sleep(60)"
+    (tmp_path / "stopped.py").write_text(
+        f"import typer\nfrom multibench.cli.running import _stopping\napp = typer.Typer()\n"
+        f"@app.command()\ndef run() -> None:\n    with _stopping(quiet=False):\n        exec({text!r})\napp()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-m", "stopped"],
+        cwd=tmp_path,
+        env=environment(),
+        preexec_fn=heed_interruptions,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 130, ended.stderr
+    assert ended.stderr.count("Stopped.") == 1
+
+
 @pytest.mark.slow
 def test_a_suite_killed_at_random_moments_ends_in_the_same_bits(
     tmp_path: Path, undisturbed: dict[str, bytes]

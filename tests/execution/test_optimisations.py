@@ -54,10 +54,6 @@ def _small_evaluations(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(predict_module, "_NUMBERS_PER_BATCH", {"cpu": 1_000})
 
 
-def _whole_steps(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("multibench.training.loop.overhead_in_tokens", lambda *_: 10**6)
-
-
 def _cut_steps(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("multibench.training.loop.overhead_in_tokens", lambda *_: 1)
 
@@ -72,7 +68,6 @@ WAYS = {
     "all together": Way(("--replicas", "auto"), bound=ROUNDING),
     "together in two processes": Way(("--replicas", 2, "--workers", 2), bound=ROUNDING),
     "small evaluation batches": Way(patch=_small_evaluations, bound=ROUNDING),
-    "steps in one piece": Way(patch=_whole_steps, bound=ROUNDING),
     "steps in many pieces": Way(patch=_cut_steps, bound=ROUNDING),
 }
 
