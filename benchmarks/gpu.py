@@ -1,14 +1,16 @@
 """Ways to train many runs on one device, by model size: what ``multibench bench`` shows, and what else there is.
 
     python benchmarks/gpu.py [--sizes base tiny ...] [--replicas 1 2 4 8 20] [--precision bf16 fp32]
+    python benchmarks/gpu.py --data FOLDER --model FOLDER      real texts where FOLDER holds the task (glue/MRPC, ...)
     python benchmarks/gpu.py --device cpu --sizes tiny --replicas 1 2 --steps 3 --tasks mrpc     small, anywhere
 
 The ways: a plain loop, padded to 128 tokens or to each batch's longest; the same through ``torch.compile``, and with
-CUDA graphs (``reduce-overhead``); several processes on the device, a run each; runs stacked by multibench. Weights
-and words are random, which is as good for time; lengths spread around those of MRPC, RTE and MNLI. For each: examples a
-second of all runs together, the share of the device's measured matrix-multiplication rate that the
-operations of real tokens make up (six a weight), the largest memory in use, and how many times the plain
-loop, padded to the longest, that is. ``--skip compiled`` leaves ways out whose names contain that.
+CUDA graphs (``reduce-overhead``; none on a CPU); several processes on the device, a run each; runs stacked by
+multibench. Weights are random, and so are words where there are no files, which is as good for time; their lengths
+spread around those of the task. For each: examples a second of all runs together, the share of the device's measured
+matrix-multiplication rate that the operations of real tokens make up (six a weight), the share of its measured rate of
+copying that AdamW's reading and writing makes up, the largest memory in use, and how many times the plain loop,
+padded to the longest, that is. ``--skip compiled`` leaves ways out whose names contain that.
 """
 
 from __future__ import annotations
@@ -17,15 +19,31 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
 
 import torch
+from tokenizers import Tokenizer
 
 from multibench.bench import SIZES, Case, Speed, measure_hardware, plain, together
+from multibench.bench.sizes import LONGEST
+from multibench.tasks import DataSources, find_task, load_split
+from multibench.tasks.encode import Encoded, encode
 
 
-def processes(case: Case, count: int) -> Speed:
+def texts_of(task: str, data: Path | None, model: Path | None) -> Encoded | None:
+    """The training texts of ``task`` in the words of the checkpoint at ``model``; None if ``data`` lacks them."""
+    found = find_task(task)
+    if data is None or model is None or found.official is None or not (data / found.official.folder).is_dir():
+        return None
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    return encode(load_split(found, "train", DataSources(data)), tokenizer, LONGEST)
+
+
+def processes(case: Case, count: int, files: list[str]) -> Speed:
     """So many processes on the device at the same time, each with a run alone; rates are added."""
     words = [
+        *files,
         "--device",
         case.device.type,
         "--sizes",
@@ -44,7 +62,7 @@ def processes(case: Case, count: int) -> Speed:
     return Speed(sum(examples for examples, _ in found), sum(tokens for _, tokens in found), None)
 
 
-def ways_of(case: Case, replicas: list[int]) -> dict[str, Callable[[], Speed]]:
+def ways_of(case: Case, replicas: list[int], files: list[str]) -> dict[str, Callable[[], Speed]]:
     """All ways, by name."""
     ways: dict[str, Callable[[], Speed]] = {
         "plain, padded": lambda: plain(case, "max"),
@@ -55,7 +73,7 @@ def ways_of(case: Case, replicas: list[int]) -> dict[str, Callable[[], Speed]]:
     for count in replicas:
         ways[f"stacked {count}"] = lambda count=count: together(case, count)  # type: ignore[misc]
         if 1 < count <= 8:
-            ways[f"processes {count}"] = lambda count=count: processes(case, count)  # type: ignore[misc]
+            ways[f"processes {count}"] = lambda count=count: processes(case, count, files)  # type: ignore[misc]
     return ways
 
 
@@ -64,6 +82,8 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--tasks", nargs="+", default=["mrpc", "rte", "mnli"])
+    parser.add_argument("--data", type=Path, help="folder of official files")
+    parser.add_argument("--model", type=Path, help="folder with a tokenizer.json of BERT's vocabulary")
     parser.add_argument("--replicas", nargs="+", type=int, default=[1, 2, 4, 8, 20])
     parser.add_argument("--precision", nargs="+", choices=["fp32", "bf16"], default=["bf16", "fp32"])
     parser.add_argument("--batch-size", type=int, default=32)
@@ -72,23 +92,27 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="print the rates of one run alone, and end")
     given = parser.parse_args()
     device = torch.device(given.device)
+    texts = {task: texts_of(task, given.data, given.model) for task in given.tasks}
+
+    def case_of(size: str, task: str, precision: Literal["fp32", "bf16"]) -> Case:
+        return Case(size, task, precision, device, given.batch_size, given.steps, texts[task])
+
     if given.alone:
-        found = together(
-            Case(given.sizes[0], given.tasks[0], given.precision[0], device, given.batch_size, given.steps), 1
-        )
+        found = together(case_of(given.sizes[0], given.tasks[0], given.precision[0]), 1)
         print(found.examples, found.tokens)
         return
     hardware = measure_hardware(device)
-    print(hardware.sentence() + "\n")
-    print(
-        f"{'size':8}{'task':6}{'precision':10}{'way':26}{'examples/s':>12}{'share':>8}{'memory':>10}{'times':>7}"
-    )
+    print(hardware.sentence())
+    print("Real texts: " + (", ".join(task for task in texts if texts[task]) or "none") + ".\n")
+    print(f"{'size':8}{'task':6}{'precision':10}{'way':26}{'examples/s':>12}{'share':>8}", end="")
+    print(f"{'copying':>9}{'memory':>10}{'times':>7}")
+    files = [] if given.data is None else ["--data", str(given.data), "--model", str(given.model)]
     for size in given.sizes:
         for task in given.tasks:
             for precision in given.precision:
-                case = Case(size, task, precision, device, given.batch_size, given.steps)
+                case = case_of(size, task, precision)
                 baseline = None
-                for name, way in ways_of(case, given.replicas).items():
+                for name, way in ways_of(case, given.replicas, files).items():
                     if any(word in name for word in given.skip):
                         continue
                     head = f"{size:8}{task:6}{precision:10}{name:26}"
@@ -101,7 +125,8 @@ def main() -> None:
                     share = found.share_of(hardware.products[precision], case)
                     memory = "" if found.memory is None else f"{found.memory / 1e9:.1f} GB"
                     times = "" if baseline is None else f"{found.examples / baseline:.2f}"
-                    print(f"{head}{found.examples:12.0f}{share:8.1%}{memory:>10}{times:>7}")
+                    copied = found.copied(hardware.copying, case)
+                    print(f"{head}{found.examples:12.0f}{share:8.1%}{copied:9.1%}{memory:>10}{times:>7}")
                     sys.stdout.flush()
 
 

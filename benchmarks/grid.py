@@ -1,12 +1,16 @@
 """A grid of fine-tuning runs side by side: Trainer, one process a run, against one ``multibench run``.
 
-    python benchmarks/grid.py minilm --data FOLDER --model FOLDER    MiniLM on RTE's first 1,000 examples, one epoch
-    python benchmarks/grid.py pocket                                 the built-in family, no files needed
+    python benchmarks/grid.py rte --data FOLDER --model FOLDER     2 rates x 6 seeds, first 1,000 examples, one epoch
+    python benchmarks/grid.py mrpc --data FOLDER --model FOLDER    4 rates x 5 seeds, all examples, three epochs
+    python benchmarks/grid.py pocket                               2 rates x 6 seeds of the built-in family, no files
 
-Each prints, for every contender, the wall time of the whole grid with start-up and without it, the mean and the
-standard deviation of the scores, the precision, and the ratios. ``--data`` holds ``glue/RTE``. Contenders are
-interleaved ``--repeats`` times, and medians are reported. ``--seeds`` and ``--examples`` make it small, and ``--only``,
-once or several times, takes some contenders of all.
+Each prints, for every contender, the wall time of the whole grid with start-up and without it, the share of the
+device's own rate of matrix products in that precision that training made use of (six operations a weight of the layers
+and real token, over the time without start-up), the mean and the standard deviation of the scores, and the ratios.
+``--data`` holds ``glue/RTE`` or ``glue/MRPC``. ``--size base`` (or tiny, mini, minilm, medium) takes random weights of
+that size with the vocabulary of ``--model``: as good for time, not for scores. Contenders are interleaved ``--repeats``
+times, and medians are reported. ``--rates``, ``--seeds`` and ``--examples`` make it small, and ``--only``, once or
+several times, takes some contenders of all. With a GPU everything runs on it.
 
 Start-up is what a process spends before its first training step and after its last prediction: for Trainer all but
 training and prediction; for multibench what comes before the first run, that is all but the time that it tells itself.
@@ -30,8 +34,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
+from multibench.bench import SIZES, Size, measure_hardware
+from multibench.bench.sizes import model_of
 from multibench.planning.machine import cores
 from multibench.results import Results
 
@@ -48,8 +55,8 @@ class Grid:
     rates: tuple[float, ...]
     seeds: int
     epochs: float
-    max_length: int
     data: Path | None
+    max_length: int = 128
 
     @property
     def runs(self) -> int:
@@ -58,22 +65,38 @@ class Grid:
 
 @dataclass(frozen=True)
 class Measured:
-    """One pass over the grid: seconds with start-up, and without, and the scores."""
+    """One pass over the grid: seconds with start-up, and without, the scores, and the tokens trained on if told."""
 
     whole: float
     bare: float
     scores: list[float]
+    tokens: int | None = None
 
 
-def first_examples(source: Path, target: Path, examples: int) -> Path:
-    """Official RTE files, of train the first ``examples``."""
-    folder = target / "glue" / "RTE"
+def first_examples(source: Path, target: Path, name: str, examples: int) -> Path:
+    """Official files of GLUE's task ``name``, of train the first ``examples``."""
+    folder = target / "glue" / name
     folder.mkdir(parents=True)
-    original = source / "glue" / "RTE"
-    lines = (original / "train.tsv").read_text("utf-8").splitlines(keepends=True)
-    (folder / "train.tsv").write_text("".join(lines[: examples + 1]), "utf-8")
+    original = source / "glue" / name
+    with (original / "train.tsv").open(encoding="utf-8", newline="") as lines:
+        (folder / "train.tsv").write_text("".join(itertools.islice(lines, examples + 1)), "utf-8", newline="")
     shutil.copy(original / "dev.tsv", folder)
     return target
+
+
+def random_weights(size: Size, vocabulary: Path, target: Path) -> Path:
+    """A checkpoint of that size with the tokenizer of the one at ``vocabulary``."""
+    model_of(size, torch.device("cpu")).save_pretrained(target)
+    for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(vocabulary / name, target)
+    return target
+
+
+def operations_per_token(model: Path) -> float:
+    """Of training the checkpoint at ``model``."""
+    config = json.loads((model / "config.json").read_text("utf-8"))
+    names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
+    return Size(*(config[name] for name in names)).operations_per_token
 
 
 def environment() -> dict[str, str]:
@@ -139,7 +162,8 @@ def multibench(grid: Grid, precision: str, replicas: str, batching: str = "exact
         stored = Results.open(folder / "grid").stored
         assert len(stored) == grid.runs
         first = [next(iter(run.manifest["evaluations"].values())) for run in stored]
-        return Measured(whole, float(told[1]), [e["metrics"][e["headline"]] for e in first])
+        tokens = sum(run.manifest["training"]["tokens"] for run in stored)
+        return Measured(whole, float(told[1]), [e["metrics"][e["headline"]] for e in first], tokens)
 
 
 CONTENDERS = {
@@ -165,14 +189,22 @@ def report(grid: Grid, found: dict[str, list[Measured]]) -> None:
     print(
         f"{grid.runs} runs of {grid.task}, {grid.epochs:g} epochs, medians of {len(next(iter(found.values())))}"
     )
-    print(f"{'':38}{'whole':>10}{'bare':>10}{'a run':>9}  score (sd over runs)")
+    hardware = measure_hardware(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    print(hardware.sentence())
+    print(f"{'':38}{'whole':>10}{'bare':>10}{'a run':>9}{'share':>8}  score (sd over runs)")
+    # The same for all: the same examples as often, whoever trains.
+    tokens = next((p.tokens for passes in found.values() for p in passes if p.tokens), None)
     for name, passes in found.items():
+        share = ""
+        if tokens is not None:
+            rate = tokens * operations_per_token(grid.model) / statistics.median(p.bare for p in passes)
+            share = f"{rate / hardware.products['bf16' if 'bf16' in name else 'fp32']:.1%}"
         whole = statistics.median(p.whole for p in passes)
         bare = statistics.median(p.bare for p in passes)
         scores = passes[0].scores
         spread = statistics.stdev(scores) if len(scores) > 1 else float("nan")
         print(
-            f"{name:38}{whole:9.1f}s{bare:9.1f}s{whole / grid.runs:8.2f}s  "
+            f"{name:38}{whole:9.1f}s{bare:9.1f}s{whole / grid.runs:8.2f}s{share:>8}  "
             f"{100 * statistics.mean(scores):.1f} ({100 * spread:.1f})"
         )
     for fast, slow in RATIOS:
@@ -187,22 +219,37 @@ def report(grid: Grid, found: dict[str, list[Measured]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("grid", choices=["minilm", "pocket"])
-    parser.add_argument("--data", type=Path, help="folder that holds glue/RTE")
+    parser.add_argument("grid", choices=["rte", "mrpc", "pocket"])
+    parser.add_argument("--data", type=Path, help="folder that holds glue/RTE and glue/MRPC")
     parser.add_argument("--model", type=Path, default=POCKET, help="folder of the checkpoint")
-    parser.add_argument("--seeds", type=int, default=6)
-    parser.add_argument("--examples", type=int, default=1000)
+    parser.add_argument("--size", choices=list(SIZES), help="random weights of this size")
+    parser.add_argument("--rates", type=int, help="only the first so many learning rates")
+    parser.add_argument("--seeds", type=int, help="5 of mrpc, 6 of the others")
+    parser.add_argument("--examples", type=int, help="only the first so many; 1,000 of rte")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", action="append", choices=list(CONTENDERS), metavar="CONTENDER")
     given = parser.parse_args()
+    if given.grid == "pocket" and (given.size or given.examples):
+        parser.error("pocket has its own weights and texts; --size and --examples are for the others.")
     with tempfile.TemporaryDirectory() as scratch:
         if given.grid == "pocket":
-            grid = Grid(given.model, "pocket_inference", (5e-4, 1e-3), given.seeds, 5, 128, None)
+            grid = Grid(
+                given.model, "pocket_inference", (5e-4, 1e-3)[: given.rates], given.seeds or 6, 5, None
+            )
         else:
-            if given.data is None:
-                parser.error("minilm needs --data, a folder that holds glue/RTE, and --model")
-            data = first_examples(given.data, Path(scratch), given.examples)
-            grid = Grid(given.model, "rte", (2e-5, 5e-5), given.seeds, 1, 128, data)
+            if given.data is None or given.model == POCKET:
+                parser.error(
+                    f"{given.grid} needs --data, a folder that holds glue/{given.grid.upper()}, and --model"
+                )
+            rates, seeds, epochs, examples = {
+                "rte": ((2e-5, 5e-5), 6, 1, 1000),
+                "mrpc": ((2e-5, 3e-5, 5e-5, 1e-4), 5, 3, 3668),
+            }[given.grid]
+            data = first_examples(given.data, Path(scratch), given.grid.upper(), given.examples or examples)
+            model = given.model
+            if given.size is not None:
+                model = random_weights(SIZES[given.size], model, Path(scratch) / given.size)
+            grid = Grid(model, given.grid, rates[: given.rates], given.seeds or seeds, epochs, data)
         chosen = given.only or list(CONTENDERS)
         found: dict[str, list[Measured]] = {name: [] for name in chosen}
         for _ in range(given.repeats):
@@ -210,7 +257,7 @@ def main() -> None:
                 found[name].append(CONTENDERS[name](grid))
                 last = found[name][-1]
                 print(f"{name}: {last.whole:.1f} s, without start-up {last.bare:.1f} s", file=sys.stderr)
-    report(grid, found)
+        report(grid, found)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def main() -> None:
             report_to=[],
             disable_tqdm=True,
             logging_strategy="no",
-            dataloader_pin_memory=False,
+            dataloader_pin_memory=torch.cuda.is_available(),
         )
         trainer = Trainer(
             model=model,

@@ -24,7 +24,7 @@ __all__ = ["Case", "Speed", "plain", "together"]
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained: a size of ``SIZES`` on sequences as long as those of ``task``, ``steps`` steps."""
+    """What is trained: a size of ``SIZES`` on ``texts`` of ``task``, or random ones as long, ``steps`` steps."""
 
     size: str
     task: str
@@ -32,11 +32,12 @@ class Case:
     device: torch.device
     batch_size: int = 32
     steps: int = 10
+    texts: Encoded | None = None
 
     @cached_property
     def encoded(self) -> Encoded:
         """The sequences."""
-        return sequences(find_task(self.task).mean_tokens)
+        return self.texts or sequences(find_task(self.task).mean_tokens)
 
     @cached_property
     def labels(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -72,6 +73,10 @@ class Speed:
     def share_of(self, products: float, case: Case) -> float:
         """The share of the rate ``products`` that the operations of real tokens make up."""
         return self.tokens * SIZES[case.size].operations_per_token / products
+
+    def copied(self, copying: float, case: Case) -> float:
+        """The share of the rate ``copying`` that reading and writing the weights and AdamW's moments makes up."""
+        return self.examples / case.batch_size * SIZES[case.size].bytes_per_step / copying
 
 
 def together(case: Case, replicas: int) -> Speed:

@@ -30,9 +30,19 @@ class Size:
     inner: int
 
     @property
+    def weights(self) -> int:
+        """Of the matrices of the layers."""
+        return self.layers * (4 * self.hidden**2 + 2 * self.hidden * self.inner)
+
+    @property
     def operations_per_token(self) -> float:
         """Of a forward and a backward pass: six for each weight of the layers."""
-        return 6.0 * self.layers * (4 * self.hidden**2 + 2 * self.hidden * self.inner)
+        return 6.0 * self.weights
+
+    @property
+    def bytes_per_step(self) -> float:
+        """That AdamW moves for the layers in fp32: weight, gradient and two moments are read, all but one written."""
+        return 7 * 4.0 * self.weights
 
 
 SIZES = {

@@ -44,6 +44,8 @@ def test_the_share_of_the_rate_counts_six_operations_a_weight() -> None:
     assert SIZES["base"].operations_per_token == 6 * 84_934_656
     case = Case("base", "mrpc", "fp32", CPU)
     assert Speed(1.0, 1000.0, None).share_of(6e3 * 84_934_656, case) == 1.0
+    # One step a second: weight, gradient and two moments of four bytes each are read, three of them written.
+    assert Speed(32.0, 1000.0, None).copied(28 * 84_934_656, case) == 1.0
 
 
 def test_both_ways_train_the_same_number_of_examples(monkeypatch: pytest.MonkeyPatch) -> None:
