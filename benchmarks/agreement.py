@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import subprocess
 import sys
 import tempfile
@@ -32,7 +33,7 @@ Runs = dict[tuple[Any, ...], StoredRun]
 
 
 def made(way: str, suite: str, out: Path, words: list[str]) -> Runs:
-    """The suite's runs, trained that ``way``, by checkpoint, task, rate and fine-tuning seed."""
+    """The suite's runs, trained that ``way``, by checkpoint, task, settings but the precision, and fine-tuning seed."""
     device, precision, company = way.split("-")
     command = [
         sys.executable,
@@ -47,8 +48,12 @@ def made(way: str, suite: str, out: Path, words: list[str]) -> Runs:
     ]
     command += ["--set", f"recipe.precision={precision}", "--replicas", "1" if company == "alone" else "auto"]
     subprocess.run([*command, *words], check=True)
-    names = ("family", "checkpoint", "task", "learning_rate", "finetuning_seed")
-    return {tuple(run.fields[name] for name in names): run for run in Results.open(out / way).stored}
+    found = {}
+    for run in Results.open(out / way).stored:
+        fields, settings = run.fields, {**run.manifest["settings"], "precision": None}
+        same = fields["family"], fields["checkpoint"], fields["task"], json.dumps(settings, sort_keys=True)
+        found[*same, fields["finetuning_seed"]] = run
+    return found
 
 
 def score(run: StoredRun, evaluation: str) -> float:
@@ -57,8 +62,11 @@ def score(run: StoredRun, evaluation: str) -> float:
 
 
 def equal(one: StoredRun, other: StoredRun, evaluation: str) -> float:
-    """The share of examples with the same class, or the same score to a tenth."""
-    a, b = (run.predictions(evaluation).outputs for run in (one, other))
+    """The share of examples with the same class, the same best answer, or the same score to a tenth."""
+    x, y = (run.predictions(evaluation) for run in (one, other))
+    if x.texts is not None and y.texts is not None:
+        return float(np.mean([mine == its for mine, its in zip(x.texts, y.texts, strict=True)]))
+    a, b = x.outputs, y.outputs
     if a.shape[1] == 1:
         return float((np.abs(a - b) < 0.1).mean())
     return float((a.argmax(1) == b.argmax(1)).mean())
@@ -67,7 +75,15 @@ def equal(one: StoredRun, other: StoredRun, evaluation: str) -> float:
 def print_way(way: str, found: Runs, base: Runs) -> None:
     """A line for each evaluation."""
     for evaluation in sorted({name for run in base.values() for name in run.manifest["evaluations"]}):
-        own = {key: run for key, run in base.items() if evaluation in run.manifest["evaluations"]}
+        # Runs that broke down have no evaluations, and may have done so in one way only.
+        own = {
+            key: run
+            for key, run in base.items()
+            if all(evaluation in its.manifest["evaluations"] for its in (run, found[key]))
+        }
+        if not own:
+            print(f"{way:20}{evaluation:32}{0:5}")
+            continue
         gaps = [score(found[key], evaluation) - score(run, evaluation) for key, run in own.items()]
         same = [equal(found[key], run, evaluation) for key, run in own.items()]
         seeds = [

@@ -16,6 +16,8 @@ padded to the longest, that is. ``--skip compiled`` leaves ways out whose names 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import subprocess
 import sys
 from collections.abc import Callable
@@ -41,7 +43,7 @@ def texts_of(task: str, data: Path | None, model: Path | None) -> Encoded | None
 
 
 def processes(case: Case, count: int, files: list[str]) -> Speed:
-    """So many processes on the device at the same time, each with a run alone; rates are added."""
+    """So many processes, each with a run alone, that begin at the same time once all are warm; rates are added."""
     words = [
         *files,
         "--device",
@@ -55,11 +57,46 @@ def processes(case: Case, count: int, files: list[str]) -> Speed:
     ]
     words += ["--batch-size", str(case.batch_size), "--steps", str(case.steps), "--alone"]
     children = [
-        subprocess.Popen([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, __file__, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         for _ in range(count)
     ]
-    found = [tuple(map(float, child.communicate()[0].split())) for child in children]
-    return Speed(sum(examples for examples, _ in found), sum(tokens for _, tokens in found), None)
+    for child in children:
+        assert child.stdout is not None
+        child.stdout.readline()  # it is warm, or gone
+    for child in children:
+        assert child.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.write("go\n")
+            child.stdin.flush()
+    found = []
+    for child in children:
+        rates = child.communicate()[0].split()
+        found.append((float(rates[0]), float(rates[1])) if child.returncode == 0 else None)
+    if None in found:
+        raise RuntimeError(f"{found.count(None)} of {count} processes failed")
+    examples, tokens = (sum(column) for column in zip(*filter(None, found), strict=True))
+    return Speed(examples, tokens, None)
+
+
+def alone(case: Case) -> None:
+    """What each of ``processes`` does: say when it is warm, wait, train, print the rates."""
+
+    def warm() -> None:
+        print("warm", flush=True)
+        sys.stdin.readline()
+
+    found = together(case, 1, warm)
+    print(found.examples, found.tokens)
+
+
+def clean() -> None:
+    """Nothing that was compiled or allocated before is left."""
+    torch.compiler.reset()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def ways_of(case: Case, replicas: list[int], files: list[str]) -> dict[str, Callable[[], Speed]]:
@@ -91,6 +128,8 @@ def main() -> None:
     parser.add_argument("--skip", nargs="+", default=[])
     parser.add_argument("--alone", action="store_true", help="print the rates of one run alone, and end")
     given = parser.parse_args()
+    if (given.data is None) != (given.model is None):
+        parser.error("--data and --model go together.")
     device = torch.device(given.device)
     texts = {task: texts_of(task, given.data, given.model) for task in given.tasks}
 
@@ -98,8 +137,7 @@ def main() -> None:
         return Case(size, task, precision, device, given.batch_size, given.steps, texts[task])
 
     if given.alone:
-        found = together(case_of(given.sizes[0], given.tasks[0], given.precision[0]), 1)
-        print(found.examples, found.tokens)
+        alone(case_of(given.sizes[0], given.tasks[0], given.precision[0]))
         return
     hardware = measure_hardware(device)
     print(hardware.sentence())
@@ -116,10 +154,11 @@ def main() -> None:
                     if any(word in name for word in given.skip):
                         continue
                     head = f"{size:8}{task:6}{precision:10}{name:26}"
+                    clean()
                     try:
                         found = way()
-                    except torch.OutOfMemoryError:
-                        print(f"{head}  out of memory")
+                    except Exception as error:  # out of memory, no compiler: the next way may go
+                        print(f"{head}  {type(error).__name__}: {str(error).splitlines()[0][:80]}")
                         continue
                     baseline = found.examples if name == "plain" else baseline
                     share = found.share_of(hardware.products[precision], case)

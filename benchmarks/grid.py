@@ -100,8 +100,14 @@ def operations_per_token(model: Path) -> float:
 
 
 def environment() -> dict[str, str]:
-    """No network for anybody, and no bars."""
-    return {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    """No network for anybody, no bars, and one card at most: Trainer would spread each batch over several."""
+    card = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    return {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "CUDA_VISIBLE_DEVICES": card,
+    }
 
 
 def trainer(grid: Grid, precision: str, padding: str, at_once: int = 1) -> Measured:
@@ -250,7 +256,8 @@ def main() -> None:
             if given.size is not None:
                 model = random_weights(SIZES[given.size], model, Path(scratch) / given.size)
             grid = Grid(model, given.grid, rates[: given.rates], given.seeds or seeds, epochs, data)
-        chosen = given.only or list(CONTENDERS)
+        many = torch.cuda.is_available()  # so many processes would not fit on a card
+        chosen = given.only or [name for name in CONTENDERS if not (many and name.endswith("a core each"))]
         found: dict[str, list[Measured]] = {name: [] for name in chosen}
         for _ in range(given.repeats):
             for name in chosen:

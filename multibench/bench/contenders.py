@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -79,12 +80,13 @@ class Speed:
         return self.examples / case.batch_size * SIZES[case.size].bytes_per_step / copying
 
 
-def together(case: Case, replicas: int) -> Speed:
-    """So many runs trained by multibench as one computation; 1: a run alone."""
+def together(case: Case, replicas: int, warm: Callable[[], object] = lambda: None) -> Speed:
+    """So many runs trained by multibench as one computation; 1: a run alone. ``warm`` is called before timing."""
     model = model_of(SIZES[case.size], case.device)
     each = [Replica(case.settings, derive_seeds(k)) for k in range(replicas)]
     stack = Stack(model, replicas, words_in(case.encoded.tokens), half=case.precision == "bf16")
     train_together(model, stack, case.encoded, case.labels, each, max_steps=case.steps)
+    warm()
     clock = _begin(case.device)
     records = train_together(model, stack, case.encoded, case.labels, each, max_steps=case.steps)
     return _speed(case.device, clock, sum(r.examples for r in records), sum(r.tokens for r in records))

@@ -38,9 +38,10 @@ def bench(
 ) -> Table:
     """Examples a second of fine-tuning on this machine, and how many times as fast as a plain script each way is.
 
-    Each way of training is warmed up for ``steps`` steps (of all runs together, but two at least) and timed for as
-    many, ``repeats`` times in turn; medians are given. ``sizes`` are names of ``SIZES``; lengths are those of
-    ``task``'s texts. ``on_measured`` is told what was measured. Raises ``UnknownNameError`` for an unknown name.
+    Each way of training is warmed up for ``steps`` steps (of all runs together, but two at least, on a GPU ten) and
+    timed for as many, ``repeats`` times in turn; medians are given. ``sizes`` are names of ``SIZES``; lengths are
+    those of ``task``'s texts. ``on_measured`` is told what was measured. Raises ``UnknownNameError`` for an unknown
+    name.
     """
     unknown = [size for size in sizes if size not in SIZES]
     if unknown:
@@ -62,7 +63,9 @@ def bench(
             }
             for count in replicas:
                 name = "multibench, a run alone" if count == 1 else f"multibench, {count} runs together"
-                fewer = replace(case, steps=max(2, round(steps / count)))  # as many steps of a run in all
+                # As many steps of a run in all; a GPU needs some to show more than their set-up.
+                least = 2 if chosen.type == "cpu" else 10
+                fewer = replace(case, steps=max(least, round(steps / count)))
                 ways[name] = lambda case=fewer, count=count: together(case, count)  # type: ignore[misc]
             found: dict[str, list[Speed]] = {name: [] for name in ways}
             for _ in range(repeats):
