@@ -97,13 +97,13 @@ class Claims:
             return True
         if (self._now() if now is None else now) - renewed > self._stale_seconds:
             return True
-        if owner.get("host") != socket.gethostname():
-            return False
+        if any(owner.get(name) != value for name, value in _here().items()):
+            return False  # its number says nothing here
         return bool(_started(int(owner.get("pid", -1))) != owner.get("started"))
 
     def _now(self) -> float:
         """The time by the clock that sets modification times, which may be a file server's."""
-        probe = self._folder / f".now.{os.getpid()}"
+        probe = self._folder / f".now.{uuid.uuid4().hex}"
         with writing(self._folder):
             probe.touch()
             now = probe.stat().st_mtime
@@ -129,7 +129,7 @@ class Claim:
     def create(self) -> bool:
         """Create the file; False if it is there already."""
         pid = os.getpid()
-        owner = {"host": socket.gethostname(), "pid": pid, "started": _started(pid), "token": self._token}
+        owner = {**_here(), "pid": pid, "started": _started(pid), "token": self._token}
         # Written under another name first: a claim is never seen half written.
         draft = self._path.with_name(f".{self._token}")
         with writing(self._path.parent):
@@ -161,6 +161,15 @@ class Claim:
         while not self._done.wait(_RENEW_SECONDS):
             with contextlib.suppress(OSError):
                 os.utime(self._path)
+
+
+def _here() -> dict[str, str | None]:
+    """Where numbers of processes mean what they mean here: containers of one host may have their own."""
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        namespace = None
+    return {"host": socket.gethostname(), "namespace": namespace}
 
 
 def _started(pid: int) -> str | None:

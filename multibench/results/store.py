@@ -37,6 +37,9 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 
+# In names of files half made: numbers of processes are those of one machine, folders may be shared by several.
+_PROCESS = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
@@ -286,7 +289,7 @@ class RunStore:
                     shutil.rmtree(temporary, ignore_errors=True)
 
     def _temporary(self, run_id: str) -> Path:
-        return self.folder / "tmp" / f"{run_id}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        return self.folder / "tmp" / f"{run_id}.{_PROCESS}.{uuid.uuid4().hex[:8]}"
 
     def _publish(self, temporary: Path, run_id: str) -> None:
         """Give a folder that is whole its name; if somebody else stored this very run first, theirs is as good."""
@@ -343,6 +346,15 @@ class RunStore:
             folder = Path(f"{self._temporary(run_id)}.scratch")
             folder.mkdir(parents=True)
         return folder
+
+    @contextlib.contextmanager
+    def leaving_nothing(self) -> Iterator[None]:
+        """At the end of the block nothing half made by this process is left, wherever an interruption struck."""
+        try:
+            yield
+        finally:
+            for folder in (self.folder / "tmp").glob(f"*.{_PROCESS}.*"):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def recover(self, run_id: str) -> None:
         """Put right what a process killed while storing left of this run; the caller holds its claim.

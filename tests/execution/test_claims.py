@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import socket
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from multibench.execution.claims import Claims
-
-
-def _dead_owner() -> dict[str, object]:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return {"host": socket.gethostname(), "pid": process.pid, "started": "1", "token": "gone"}
+from tests.support.claims import dead_owner
 
 
 def test_a_dead_process_that_nobody_waited_for_holds_no_claim(tmp_path: Path) -> None:
@@ -44,9 +39,15 @@ def test_only_claims_of_the_dead_are_cleared(tmp_path: Path) -> None:
     mine = claims.take("living")
     assert mine is not None
     # What a process leaves that was killed between storing its run and releasing the claim.
-    (tmp_path / "claims" / "dead").write_text(json.dumps(_dead_owner()), "utf-8")
+    (tmp_path / "claims" / "dead").write_text(json.dumps(dead_owner()), "utf-8")
     assert claims.living() == {"living"}
+    # A number that means another process, or none, in the container of one's own: only age tells.
+    elsewhere = tmp_path / "claims" / "elsewhere"
+    elsewhere.write_text(json.dumps({**dead_owner(), "namespace": "pid:[1]"}), "utf-8")
     claims.clear_dead()
-    assert sorted(path.name for path in (tmp_path / "claims").glob("[!.]*")) == ["living"]
+    assert sorted(path.name for path in (tmp_path / "claims").glob("[!.]*")) == ["elsewhere", "living"]
+    os.utime(elsewhere, (time.time() - 100,) * 2)
+    claims.clear_dead()
+    assert claims.living() == {"living"}
     mine.release()
     assert not list((tmp_path / "claims").glob("[!.]*"))

@@ -126,6 +126,7 @@ def test_two_commands_on_one_suite_make_each_run_once(tmp_path: Path, undisturbe
 
 def test_an_interruption_says_how_to_go_on(tmp_path: Path) -> None:
     bench = _bench(tmp_path)
+    bench.write(finetuning_seeds="0-199")  # more than are trained while the first is stored
     command = [sys.executable, "-m", "multibench", "run", str(bench.suite), *bench.options, "--threads", "1"]
     command += [
         "--replicas",
@@ -141,7 +142,7 @@ def test_an_interruption_says_how_to_go_on(tmp_path: Path) -> None:
     assert "the same command goes on" in said
     assert "Traceback" not in said
     stored = _stored(bench)
-    assert 1 <= len(stored) < RUNS
+    assert 1 <= len(stored) < 200
     assert not list((bench.store.folder / "claims").glob("[!.]*"))
     assert not list((bench.store.folder / "tmp").iterdir())
 
