@@ -209,15 +209,15 @@ def run(
         with progress:
             progress.open_suite(made, 0)
         return SuiteOutcome({}, count_failed(made, store), 0.0)
-    from multibench.execution.local import choose_device, run_plan
+    from multibench.execution.local import choose_device, planned, run_plan
     from multibench.execution.workers import extra_workers, run_arguments
 
-    kind = choose_device(device).type
-    shared = choose_workers(made, kind, workers, threads, replicas)
+    found = planned(choose_device(device))
+    shared = choose_workers(made, found, workers, threads, replicas)
     arguments = run_arguments(
         suite, results, data, checkpoints, overrides, device, shared.threads, offline, replicas
     )
-    count = min(shared.workers, len(groups_left(made, replicas, kind)))
+    count = min(shared.workers, len(groups_left(made, replicas, found)))
     with extra_workers(count - 1, arguments, shared.threads, progress.say):
         return run_plan(made, store, sources, progress, device, shared.threads, replicas)
 

@@ -225,7 +225,12 @@ def initialise_head(
                 continue
             if name.endswith("bias"):
                 parameter.zero_()
-            elif rule == "truncated_normal":
-                torch.nn.init.trunc_normal_(parameter, 0.0, sd, -2 * sd, 2 * sd, generator=generator)
+                continue
+            drawn = torch.empty(
+                parameter.shape
+            )  # on the CPU, where the generator is: the same bits on any device
+            if rule == "truncated_normal":
+                torch.nn.init.trunc_normal_(drawn, 0.0, sd, -2 * sd, 2 * sd, generator=generator)
             else:
-                parameter.copy_(torch.normal(0.0, sd, parameter.shape, generator=generator))
+                drawn.normal_(0.0, sd, generator=generator)
+            parameter.copy_(drawn)

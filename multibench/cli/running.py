@@ -43,7 +43,8 @@ def _stopping(quiet: bool) -> Iterator[None]:
     """
 
     def stop(number: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # Not SIG_IGN: CPython complains if the signal has come already and is to be handled next.
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
         raise _Stopped
 
     # A shell's background jobs ignore interruptions, and go on doing so.
@@ -120,10 +121,10 @@ def plan(
     else:
         typer.echo(plan_text(made))
         if explain:
-            from multibench.execution.local import choose_device
+            from multibench.execution.local import choose_device, planned
             from multibench.planning import explain as how
 
-            typer.echo("\n".join(["", *how(made, device=choose_device("auto").type)]))
+            typer.echo("\n".join(["", *how(made, planned(choose_device("auto")))]))
 
 
 def run(

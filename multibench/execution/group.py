@@ -59,6 +59,7 @@ class Maker:
         if not train:
             return
         self._progress.started(train)
+        finish = None
         try:
             finish = self._train(train, following)
         except MultibenchError:
@@ -69,6 +70,8 @@ class Maker:
                 return
             said = f"{type(error).__name__}: {error}".splitlines()[0]
             self._progress.say(f"{len(train)} runs together failed ({said}); each is tried alone.")
+        if finish is None:
+            # Behind the handler, whose traceback holds the memory of the group: it may be what there was too little of.
             for run in train:
                 self.make([run], take)
             return

@@ -22,11 +22,11 @@ from multibench.execution.run import Made, summary_of
 from multibench.execution.storing import Storing
 from multibench.execution.workshop import Workshop
 from multibench.metrics.evaluate_adapter import load_module
-from multibench.planning import Plan, PlannedRun, Replicas, groups_left
+from multibench.planning import Device, Plan, PlannedRun, Replicas, groups_left, memory
 from multibench.results.store import RunStore
 from multibench.tasks import DataSources
 
-__all__ = ["choose_device", "run_plan"]
+__all__ = ["choose_device", "planned", "run_plan"]
 
 _POLL_SECONDS = 0.5
 
@@ -38,6 +38,13 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def planned(device: torch.device) -> Device:
+    """What planning has to know of ``device``."""
+    if device.type == "cuda":
+        return Device("cuda", torch.cuda.get_device_properties(device).total_memory)
+    return Device("cpu", memory())
 
 
 def run_plan(
@@ -64,10 +71,16 @@ def run_plan(
     workshop = Workshop(sources, choose_device(device), modules)
     for run in todo:
         check_inputs(run)
-    groups = groups_left(plan, replicas, workshop.device.type)
+    groups = groups_left(plan, replicas, planned(workshop.device))
     started = time.perf_counter()
     suite = suite_record(plan)
-    with Claims(store.folder / "claims") as claims, progress, Models() as models, Storing() as storing:
+    with (
+        Claims(store.folder / "claims") as claims,
+        store.leaving_nothing(),
+        progress,
+        Models() as models,
+        Storing() as storing,
+    ):
         progress.open_suite(plan, len(todo))
         maker = Maker(workshop, store, suite, progress, models)
         execution = _Execution(plan, store, claims, maker, storing, progress)

@@ -115,6 +115,11 @@ def conclude(
             "seconds": round(seconds, 3),
         },
     }
+    if again:
+        # How it was trained stays as it was.
+        trained = (run.stored or {})["provenance"]
+        earlier = trained.get("evaluated_again", [])
+        record["provenance"] = {**trained, "evaluated_again": [*earlier, record["provenance"]]}
     weights = None
     if making.suite["keep_weights"] == "last" and status != "diverged":
         weights = store.scratch(run_id)

@@ -2,12 +2,14 @@
 
 from multibench.planning.cost import Cost, machine_speed
 from multibench.planning.explanation import explain
+from multibench.planning.machine import Device, memory
 from multibench.planning.plan import Plan, PlannedRun, make_plan
 from multibench.planning.together import Replicas, groups_left, groups_of
 from multibench.planning.workers import WorkerChoice, Workers, choose_workers
 
 __all__ = [
     "Cost",
+    "Device",
     "Plan",
     "PlannedRun",
     "Replicas",
@@ -19,4 +21,5 @@ __all__ = [
     "groups_of",
     "machine_speed",
     "make_plan",
+    "memory",
 ]

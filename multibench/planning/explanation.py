@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from multibench.planning.machine import Device
 from multibench.planning.plan import Plan
 from multibench.planning.together import Replicas, alike_runs, choose_replicas
 from multibench.planning.workers import choose_workers
@@ -12,7 +13,7 @@ from multibench.recipes import Hyperparameters
 __all__ = ["explain"]
 
 
-def explain(plan: Plan, replicas: Replicas = "auto", device: str = "cpu") -> list[str]:
+def explain(plan: Plan, device: Device, replicas: Replicas = "auto") -> list[str]:
     """Lines: processes and threads; for each kind of missing runs batching, precision, how many go together."""
     counts: Counter[str] = Counter()
     for alike in alike_runs(plan.runs):
@@ -29,7 +30,9 @@ def explain(plan: Plan, replicas: Replicas = "auto", device: str = "cpu") -> lis
     shared = choose_workers(plan, device, replicas=replicas)
     processes = "one process" if shared.workers == 1 else f"{shared.workers} processes"
     threads = "all threads" if shared.threads is None else _count(shared.threads, "thread") + " each"
-    head = f"On this machine's {device}, if not told otherwise: {processes}, {threads} ({shared.reason})."
+    head = (
+        f"On this machine's {device.kind}, if not told otherwise: {processes}, {threads} ({shared.reason})."
+    )
     return [head, *(f"  {count} runs of {text}" for text, count in counts.items())]
 
 

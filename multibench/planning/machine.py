@@ -1,18 +1,28 @@
-"""What this process may use of its machine: cores and memory, within the limits of containers and batch systems."""
+"""What this process may use of its machine, within the limits of containers and batch systems."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-__all__ = ["cores", "memory"]
+__all__ = ["Device", "cores", "memory"]
 
 # Of Linux; elsewhere nothing is there, and nothing limits.
 _GROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUPS = Path("/proc/self/cgroup")
 _CPUS = Path("/sys/devices/system/cpu")
+
+
+@dataclass(frozen=True)
+class Device:
+    """What runs are trained on, and the bytes of memory there are for them: a CPU's is the machine's."""
+
+    kind: Literal["cpu", "cuda"]
+    memory: int
 
 
 def cores() -> int:

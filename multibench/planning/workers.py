@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from multibench.planning.machine import cores, memory
+from multibench.planning.machine import Device, cores
 from multibench.planning.plan import Plan, PlannedRun
 from multibench.planning.together import Replicas, groups_of, training_bytes
 
@@ -37,12 +37,12 @@ class WorkerChoice:
 
 def choose_workers(
     plan: Plan,
-    device: str,
+    device: Device,
     workers: Workers = "auto",
     threads: int | None = None,
     replicas: Replicas = "auto",
 ) -> WorkerChoice:
-    """The processes for ``plan`` on a ``cpu`` or ``cuda`` device.
+    """The processes for ``plan`` on ``device``.
 
     The choice follows from the suite and the machine, not from what is stored already: repeated, a command gives the
     same bits.
@@ -53,14 +53,15 @@ def choose_workers(
         return WorkerChoice(workers, threads or share, "as asked for")
     if threads is not None:
         return WorkerChoice(1, threads, "as many threads as asked for")
-    if device == "cuda":
+    if device.kind == "cuda":
         return WorkerChoice(1, None, "one process keeps a GPU busy")
     if os.environ.get("OMP_NUM_THREADS"):
         return WorkerChoice(1, None, "OMP_NUM_THREADS is set")
     groups = groups_of(plan.runs, replicas, device)
     if available == 1 or len(groups) < 2:
         return WorkerChoice(1, available, "one core" if available == 1 else "all in one group")
-    room = int(_MEMORY_SHARE * memory() / (_PROCESS_BYTES + max(map(_group_bytes, groups))))
+    largest = max(len(group) * training_bytes(group[0], device) for group in groups)
+    room = int(_MEMORY_SHARE * device.memory / (_PROCESS_BYTES + largest))
     most = max(1, min(available, len(groups), room))
     work = _group_seconds(groups)
     best = min(range(1, most + 1), key=lambda count: _seconds(work, count, available // count))
@@ -92,7 +93,3 @@ def _seconds(work: Sequence[float], workers: int, threads: int) -> float:
     rounds = -(-len(work) // workers)
     longest = max(sum(work) * rounds / len(work), max(work))
     return longest * (_SERIAL + (1 - _SERIAL) / threads) + _START * (workers > 1)
-
-
-def _group_bytes(group: Sequence[PlannedRun]) -> float:
-    return len(group) * training_bytes(group[0])

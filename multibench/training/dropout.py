@@ -52,8 +52,8 @@ class StepMasks:
         self._device = generators[0].device
         tokens, count = lengths.sum(axis=1), lengths.shape[1]
         starts = np.cumsum(lengths.ravel()).reshape(lengths.shape) - lengths
-        self._starts = torch.from_numpy(starts).to(self._device)
-        self._last = torch.from_numpy(lengths - 1).to(self._device)
+        self._starts = torch.from_numpy(starts).to(self._device, non_blocking=True)
+        self._last = torch.from_numpy(lengths - 1).to(self._device, non_blocking=True)
         self._kept = []
         for site in sites:
             units = [count] * len(lengths) if site.first_only else tokens.tolist()

@@ -57,7 +57,7 @@ class Tokens:
         """The sequences ``rows`` ``(R, B)``, padded to ``longest`` tokens."""
         own = self.lengths[rows]
         device = self._places.device
-        sequence = torch.from_numpy(rows).to(device)
+        sequence = torch.from_numpy(rows).to(device, non_blocking=True)
         position = torch.arange(longest, device=device)
         length = self._lengths[sequence][..., None]
         words = self._places[self._starts[sequence][..., None] + torch.minimum(position, length - 1)]

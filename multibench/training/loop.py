@@ -122,8 +122,9 @@ def train_together(
             part, own = rows[:, columns], lengths[:, columns]
             padded = grain.padded(int(own.max()), longest)
             masks.begin(columns, padded)
+            wanted = target[torch.from_numpy(part).to(device, non_blocking=True)]
             outputs = encoder(tokens.batch(part, padded), masks)
-            loss = _losses(outputs, target[torch.from_numpy(part).to(device)], own) / rows.shape[1]
+            loss = _losses(outputs, wanted, own) / rows.shape[1]
             loss.sum().backward()
             losses += loss.detach()
             computed += own.shape[1] * padded

@@ -27,7 +27,7 @@ def per_window_loss(
     padding: torch.Tensor | None = None
     if lengths.min() != lengths.max():
         own = torch.from_numpy(np.arange(starts.shape[1]) < lengths[:, None])
-        padding = ~own.to(starts.device)
+        padding = ~own.to(starts.device, non_blocking=True)
     for scores, target in ((starts, targets[:, 0]), (ends, targets[:, 1])):
         scores = scores.float()
         if padding is not None:

@@ -230,6 +230,8 @@ def test_an_added_evaluation_needs_no_training_where_weights_were_kept(
     before, ids = _bits(bench), bench.store.run_ids()
     histories = {run_id: bench.store.history(run_id) for run_id in ids}
     weights = {run_id: _weights_file(bench, run_id).read_bytes() for run_id in ids}
+    trained = {run_id: bench.store.manifest(run_id)["provenance"] for run_id in ids}
+    assert {made["replicas"] for made in trained.values()} == {2}
 
     def no_training(*_: Any, **__: Any) -> None:
         raise AssertionError("a run was trained again")
@@ -244,6 +246,11 @@ def test_an_added_evaluation_needs_no_training_where_weights_were_kept(
     assert {key: after[key] for key in before} == before
     assert {run_id: bench.store.history(run_id) for run_id in ids} == histories
     assert {run_id: _weights_file(bench, run_id).read_bytes() for run_id in ids} == weights
+    for run_id in ids:
+        made = bench.store.manifest(run_id)["provenance"]
+        (evaluated,) = made.pop("evaluated_again")
+        assert made == trained[run_id]
+        assert (evaluated["replicas"], evaluated["device"]) == (1, "cpu")
     # The earlier, less complete runs are kept aside; and the added predictions are right:
     assert len(list((bench.store.folder / "replaced").iterdir())) == 2
     fresh = make_bench(bench.root / "fresh")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+import weakref
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +23,15 @@ from multibench.execution.claims import Claims
 from multibench.execution.models import Models
 from multibench.execution.outcome import SuiteOutcome
 from multibench.execution.workers import extra_workers
-from multibench.planning import PlannedRun, groups_of
-from multibench.planning.together import choose_replicas
+from multibench.planning import Device, PlannedRun, groups_of
+from multibench.planning.together import choose_replicas, training_bytes
 from multibench.results import Results, RunStore
 from multibench.training.loop import train_together
 from tests.support.command import multibench
 from tests.support.tiny import RECIPE, Bench, make_bench
+
+GB = 10**9
+CPU = Device("cpu", 1000 * GB)
 
 
 @pytest.fixture
@@ -95,6 +99,46 @@ def test_a_group_that_fails_is_tried_one_by_one(bench: Bench, monkeypatch: pytes
     assert states == {False: 5, True: 1}
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("replicas", [1, "auto"])
+@pytest.mark.parametrize("head_init", ["normal", "truncated_normal"])
+def test_a_suite_on_a_gpu_is_that_of_the_processor(bench: Bench, replicas: Any, head_init: str) -> None:
+    """Without dropout, whose random numbers are another generator's there."""
+    if not torch.cuda.is_available():
+        pytest.skip("torch finds no CUDA device")
+    rates = ("dropout", "attention_dropout", "head_dropout")
+    words = (f"recipe.head_init={head_init}", *(f"recipe.{rate}=0" for rate in rates))
+    outputs = []
+    for device in ("cpu", "cuda"):
+        bench.write(
+            name=device, tasks=[bench.task("pairs"), bench.task("tones")], recipe={**RECIPE, "epochs": 1}
+        )
+        assert bench.run(*words, device=device, replicas=replicas).failed == 0
+        outputs.append(_outputs(bench.results / device))
+    on_cpu, on_gpu = outputs
+    for run_id, found in on_gpu.items():
+        np.testing.assert_allclose(found, on_cpu[run_id], atol=1e-3)
+
+
+def test_a_group_that_failed_leaves_its_memory_to_its_runs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is tried alone after running out of memory must not find the group's still in use."""
+    stacks: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+
+    def fails(model: Any, stack: Any, encoded: Any, labels: Any, replicas: Any, on_step: Any) -> Any:
+        alive.append(sum(ref() is not None for ref in stacks))
+        if len(replicas) == 4:
+            stacks.append(weakref.ref(stack))
+            raise torch.OutOfMemoryError("out of memory")
+        return train_together(model, stack, encoded, labels, replicas, on_step)
+
+    monkeypatch.setattr(group_module, "train_together", fails)
+    assert bench.run(replicas="auto").failed == 0
+    assert alive == [0] * 6
+
+
 def test_a_diverged_run_leaves_the_group_alone(tmp_path: Path) -> None:
     bench = make_bench(tmp_path)
     bench.write(recipe={**RECIPE, "learning_rate": [1e-3, 1e30], "clip_norm": None}, finetuning_seeds=[0])
@@ -121,25 +165,35 @@ def test_a_disk_that_refuses_ends_the_call_and_releases_every_claim(
 
 def test_groups_are_of_like_runs_and_of_like_sizes(bench: Bench) -> None:
     runs = bench.plan("finetuning_seeds=0-4").runs
-    assert [len(group) for group in groups_of(runs, "auto", "cpu")] == [10, 5]
-    assert [len(group) for group in groups_of(runs, 4, "cpu")] == [3, 3, 4, 2, 3]
-    assert [len(group) for group in groups_of(runs, 1, "cpu")] == [1] * 15
-    for group in groups_of(runs, 4, "cpu"):
+    assert [len(group) for group in groups_of(runs, "auto", CPU)] == [10, 5]
+    assert [len(group) for group in groups_of(runs, 4, CPU)] == [3, 3, 4, 2, 3]
+    assert [len(group) for group in groups_of(runs, 1, CPU)] == [1] * 15
+    for group in groups_of(runs, 4, CPU):
         assert len({(run.task.name, run.settings.batch_size) for run in group}) == 1
     mixed = bench.plan("recipe.batch_size=[8,16]").runs
-    assert sorted(len(group) for group in groups_of(mixed, "auto", "cpu")) == [2, 2, 4, 4]
+    assert sorted(len(group) for group in groups_of(mixed, "auto", CPU)) == [2, 2, 4, 4]
     untrained = [replace(run, finetuning_seed=None) for run in runs]
-    assert [len(group) for group in groups_of(untrained, 8, "cpu")] == [1] * 15
+    assert [len(group) for group in groups_of(untrained, 8, CPU)] == [1] * 15
 
 
 def test_the_size_of_a_step_decides_how_many(bench: Bench) -> None:
     (run, *_) = bench.plan().runs
-    assert choose_replicas([run] * 100, "auto", "cpu").replicas == 32
-    assert choose_replicas([run] * 100, 7, "cpu").replicas == 7
+    assert choose_replicas([run] * 100, "auto", CPU).replicas == 32
+    assert choose_replicas([run] * 100, 7, CPU).replicas == 7
     large = run.settings.model_copy(update={"batch_size": 2_000})
-    choice = choose_replicas([replace(run, settings=large)] * 100, "auto", "cpu")
+    choice = choose_replicas([replace(run, settings=large)] * 100, "auto", CPU)
     assert choice.replicas == 1
     assert "keeps a cpu busy" in choice.reason
+
+
+@pytest.mark.parametrize(("kind", "share"), [("cpu", "25%"), ("cuda", "50%")])
+def test_the_memory_of_the_device_decides_how_many(bench: Bench, kind: Any, share: str) -> None:
+    (run, *_) = bench.plan().runs
+    device = Device(kind, 1)
+    own = training_bytes(run, device) / (0.25 if kind == "cpu" else 0.5)
+    choice = choose_replicas([run] * 100, "auto", Device(kind, round(7.5 * own)))
+    assert (choice.replicas, choice.reason) == (7, f"{share} of the memory holds 7")
+    assert choose_replicas([run] * 100, "auto", device).replicas == 1
 
 
 def test_plan_explains_what_would_be_done(bench: Bench) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from multibench.planning import choose_workers, machine, workers
+from multibench.planning import Device, choose_workers, machine, workers
 from multibench.planning.plan import Plan
 from tests.support.command import multibench
 from tests.support.tiny import Bench, make_bench
 
 GB = 10**9
+CPU = Device("cpu", 1000 * GB)
 
 
 @pytest.fixture
@@ -24,11 +25,8 @@ def plan(tmp_path: Path) -> Plan:
     return plan
 
 
-def _machine(
-    monkeypatch: pytest.MonkeyPatch, cores: int, memory: int = 1000 * GB, start: float = 0.0
-) -> None:
+def _machine(monkeypatch: pytest.MonkeyPatch, cores: int, start: float = 0.0) -> None:
     monkeypatch.setattr(workers, "cores", lambda: cores)
-    monkeypatch.setattr(workers, "memory", lambda: memory)
     monkeypatch.setattr(workers, "_START", start)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
@@ -40,7 +38,7 @@ def test_cores_are_shared(
     plan: Plan, monkeypatch: pytest.MonkeyPatch, cores: int, processes: int, threads: int
 ) -> None:
     _machine(monkeypatch, cores)
-    chosen = choose_workers(plan, "cpu", replicas=1)
+    chosen = choose_workers(plan, CPU, replicas=1)
     assert (chosen.workers, chosen.threads) == (processes, threads)
 
 
@@ -48,9 +46,9 @@ def test_the_last_round_counts(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> N
     """Three runs on two cores: two rounds of one thread take longer than three runs of two threads."""
     _machine(monkeypatch, 2)
     three = Plan(plan.suite, plan.runs[:3], ())
-    assert choose_workers(three, "cpu", replicas=1).workers == 1
+    assert choose_workers(three, CPU, replicas=1).workers == 1
     four = Plan(plan.suite, plan.runs[:4], ())
-    assert choose_workers(four, "cpu", replicas=1).workers == 2
+    assert choose_workers(four, CPU, replicas=1).workers == 2
 
 
 def test_the_longest_group_counts(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,40 +57,39 @@ def test_the_longest_group_counts(plan: Plan, monkeypatch: pytest.MonkeyPatch) -
     one, other = plan.runs[:2]
     longer = replace(one, settings=one.settings.model_copy(update={"epochs": 100}))
     unequal = Plan(plan.suite, (longer, other), ())
-    assert choose_workers(unequal, "cpu", replicas=1).workers == 1
-    assert choose_workers(Plan(plan.suite, (one, other), ()), "cpu", replicas=1).workers == 2
+    assert choose_workers(unequal, CPU, replicas=1).workers == 1
+    assert choose_workers(Plan(plan.suite, (one, other), ()), CPU, replicas=1).workers == 2
 
 
 def test_what_is_together_is_not_shared(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     _machine(monkeypatch, 8)
-    assert choose_workers(plan, "cpu").reason == "all in one group"
+    assert choose_workers(plan, CPU).reason == "all in one group"
 
 
 def test_memory_bounds_processes(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    _machine(monkeypatch, 8, memory=5 * GB)
-    assert choose_workers(plan, "cpu", replicas=1).workers == 2
-    _machine(monkeypatch, 8, memory=1 * GB)
-    chosen = choose_workers(plan, "cpu", replicas=1)
+    _machine(monkeypatch, 8)
+    assert choose_workers(plan, Device("cpu", 5 * GB), replicas=1).workers == 2
+    chosen = choose_workers(plan, Device("cpu", GB), replicas=1)
     assert (chosen.workers, chosen.reason) == (1, "half of the memory holds no more")
 
 
 def test_little_work_is_done_in_one_process(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     _machine(monkeypatch, 8, start=8.0)
-    chosen = choose_workers(plan, "cpu", replicas=1)
+    chosen = choose_workers(plan, CPU, replicas=1)
     assert chosen.workers == 1
     assert chosen.reason.startswith("too little work")
 
 
 def test_what_was_asked_for_is_done(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     _machine(monkeypatch, 8)
-    assert choose_workers(plan, "cpu", workers=3, replicas=1).threads == 2
-    assert choose_workers(plan, "cpu", workers=3, threads=4, replicas=1).threads == 4
-    assert choose_workers(plan, "cpu", workers=1, replicas=1).threads is None
-    one = choose_workers(plan, "cpu", threads=4, replicas=1)
+    assert choose_workers(plan, CPU, workers=3, replicas=1).threads == 2
+    assert choose_workers(plan, CPU, workers=3, threads=4, replicas=1).threads == 4
+    assert choose_workers(plan, CPU, workers=1, replicas=1).threads is None
+    one = choose_workers(plan, CPU, threads=4, replicas=1)
     assert (one.workers, one.threads) == (1, 4)
-    assert choose_workers(plan, "cuda", replicas=1).workers == 1
+    assert choose_workers(plan, Device("cuda", GB), replicas=1).workers == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    chosen = choose_workers(plan, "cpu", replicas=1)
+    chosen = choose_workers(plan, CPU, replicas=1)
     assert (chosen.workers, chosen.threads, chosen.reason) == (1, None, "OMP_NUM_THREADS is set")
 
 
@@ -104,7 +101,7 @@ def test_the_choice_does_not_follow_from_what_is_stored(
     plan = bench.plan("finetuning_seeds=0-3")
     assert plan.count("missing") == 1
     _machine(monkeypatch, 2)
-    assert choose_workers(plan, "cpu", replicas=1).workers == 2
+    assert choose_workers(plan, CPU, replicas=1).workers == 2
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -214,6 +215,27 @@ def test_a_gpu_trains_as_the_processor_does() -> None:
     for r in range(len(EACH)):
         np.testing.assert_allclose(on_gpu[r].losses, on_cpu[r].losses, atol=1e-4, rtol=0)
         np.testing.assert_allclose(gpu_outputs[r], cpu_outputs[r], atol=1e-3, rtol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["classification", "span"])
+def test_no_step_waits_for_the_gpu(kind: str) -> None:
+    """Losses are read at the end alone: twenty steps synchronise as often as five."""
+    if not torch.cuda.is_available():
+        pytest.skip("torch finds no CUDA device")
+
+    def waits(steps: int) -> int:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                _together(_model(kind=kind, dropout=0.1).to("cuda"), kind, EACH, steps=steps)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        return sum("synchronizing" in str(warning.message) for warning in said)
+
+    waits(5)
+    assert waits(20) == waits(5) > 0
 
 
 def test_few_shapes_of_bfloat16_change_rounding_only(monkeypatch: pytest.MonkeyPatch) -> None:
