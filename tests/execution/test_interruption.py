@@ -206,14 +206,19 @@ def test_a_suite_killed_at_random_moments_ends_in_the_same_bits(
     while len(bench.store.run_ids()) < RUNS:
         process = _start(bench)
         before = _stored(bench)
-        _wait(process, lambda number=process.pid: number in _at_work(bench))  # type: ignore[misc]
-        time.sleep(rng.uniform(0, 3.0))  # of which transformers' import takes one or two
+        # Once in four times it is killed at its start, else in one of the runs that follow the first.
+        count = len(bench.store.run_ids())
+        if rng.random() < 0.25:
+            _wait(process, lambda number=process.pid: number in _at_work(bench))  # type: ignore[misc]
+        else:
+            _wait(process, lambda count=count: len(bench.store.run_ids()) > count)  # type: ignore[misc]
+        time.sleep(rng.uniform(0, 0.3))
         if process.poll() is None:
             kills += 1
         _stop(process, signal.SIGKILL) if process.poll() is None else process.communicate()
         assert before.items() <= _stored(bench).items()
         assert kills < 60, "no progress"
-    assert kills >= 3
+    assert kills >= 2
     assert bench.run().failed == 0
     assert _outputs(bench) == undisturbed
 
