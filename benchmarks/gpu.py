@@ -21,6 +21,7 @@ import gc
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -102,15 +103,15 @@ def clean() -> None:
 def ways_of(case: Case, replicas: list[int], files: list[str]) -> dict[str, Callable[[], Speed]]:
     """All ways, by name."""
     ways: dict[str, Callable[[], Speed]] = {
-        "plain, padded": lambda: plain(case, "max"),
-        "plain": lambda: plain(case, "longest"),
-        "compiled, padded": lambda: plain(case, "max", "default"),
-        "compiled, graphs, padded": lambda: plain(case, "max", "reduce-overhead"),
+        "plain, padded": partial(plain, case, "max"),
+        "plain": partial(plain, case, "longest"),
+        "compiled, padded": partial(plain, case, "max", "default"),
+        "compiled, graphs, padded": partial(plain, case, "max", "reduce-overhead"),
     }
     for count in replicas:
-        ways[f"stacked {count}"] = lambda count=count: together(case, count)  # type: ignore[misc]
+        ways[f"stacked {count}"] = partial(together, case, count)
         if 1 < count <= 8:
-            ways[f"processes {count}"] = lambda count=count: processes(case, count, files)  # type: ignore[misc]
+            ways[f"processes {count}"] = partial(processes, case, count, files)
     return ways
 
 
@@ -158,7 +159,7 @@ def main() -> None:
                     try:
                         found = way()
                     except Exception as error:  # out of memory, no compiler: the next way may go
-                        print(f"{head}  {type(error).__name__}: {str(error).splitlines()[0][:80]}")
+                        print(head, f"{type(error).__name__}: {error}".splitlines()[0][:80])
                         continue
                     baseline = found.examples if name == "plain" else baseline
                     share = found.share_of(hardware.products[precision], case)

@@ -256,8 +256,9 @@ def main() -> None:
             if given.size is not None:
                 model = random_weights(SIZES[given.size], model, Path(scratch) / given.size)
             grid = Grid(model, given.grid, rates[: given.rates], given.seeds or seeds, epochs, data)
-        many = torch.cuda.is_available()  # so many processes would not fit on a card
-        chosen = given.only or [name for name in CONTENDERS if not (many and name.endswith("a core each"))]
+        # A process for each core would not fit on a card.
+        gpu = torch.cuda.is_available()
+        chosen = given.only or [name for name in CONTENDERS if not (gpu and name.endswith("a core each"))]
         found: dict[str, list[Measured]] = {name: [] for name in chosen}
         for _ in range(given.repeats):
             for name in chosen:

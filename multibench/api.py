@@ -209,10 +209,10 @@ def run(
         with progress:
             progress.open_suite(made, 0)
         return SuiteOutcome({}, count_failed(made, store), 0.0)
-    from multibench.execution.local import choose_device, planned, run_plan
+    from multibench.execution.local import choose_device, planning_device, run_plan
     from multibench.execution.workers import extra_workers, run_arguments
 
-    found = planned(choose_device(device))
+    found = planning_device(choose_device(device))
     shared = choose_workers(made, found, workers, threads, replicas)
     arguments = run_arguments(
         suite, results, data, checkpoints, overrides, device, shared.threads, offline, replicas

@@ -62,10 +62,10 @@ def test_silence_is_given_up_on_in_time(monkeypatch: pytest.MonkeyPatch, where: 
     time.sleep(0.5)
     started = time.monotonic()
     assert not network.hub_is_reachable()
-    assert time.monotonic() - started < 5  # 1.5 seconds since it was begun, with room for a busy machine
+    assert time.monotonic() - started < 1.6  # 1.5 seconds since it was begun, with room for a busy machine
     started = time.monotonic()
     assert not network.hub_is_reachable()
-    assert time.monotonic() - started < 1  # at once
+    assert time.monotonic() - started < 0.1
 
 
 @pytest.mark.parametrize("value", ["1", "on", "YES", "true"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def measure_hardware(device: torch.device) -> Hardware:
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         n = 8192 if gpu else 1024
         a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-        products[name] = 2 * n**3 / _best_seconds(lambda a=a, b=b: a @ b, device)  # type: ignore[misc]
+        products[name] = 2 * n**3 / _best_seconds(partial(torch.matmul, a, b), device)
     source = torch.ones(2**28 if gpu else 2**24, device=device)
     target = torch.empty_like(source)
     seconds = _best_seconds(lambda: target.copy_(source), device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -58,15 +59,15 @@ def bench(
         for precision in precisions:
             case = Case(size, task, precision, chosen, batch_size, steps)
             ways: dict[str, Callable[[], Speed]] = {
-                _PADDED: lambda case=case: plain(case, "max"),  # type: ignore[misc]
-                _DYNAMIC: lambda case=case: plain(case, "longest"),  # type: ignore[misc]
+                _PADDED: partial(plain, case, "max"),
+                _DYNAMIC: partial(plain, case, "longest"),
             }
             for count in replicas:
                 name = "multibench, a run alone" if count == 1 else f"multibench, {count} runs together"
                 # As many steps of a run in all; a GPU needs some to show more than their set-up.
                 least = 2 if chosen.type == "cpu" else 10
                 fewer = replace(case, steps=max(least, round(steps / count)))
-                ways[name] = lambda case=fewer, count=count: together(case, count)  # type: ignore[misc]
+                ways[name] = partial(together, fewer, count)
             found: dict[str, list[Speed]] = {name: [] for name in ways}
             for _ in range(repeats):
                 for name, way in ways.items():

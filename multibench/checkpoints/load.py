@@ -226,9 +226,8 @@ def initialise_head(
             if name.endswith("bias"):
                 parameter.zero_()
                 continue
-            drawn = torch.empty(
-                parameter.shape
-            )  # on the CPU, where the generator is: the same bits on any device
+            # On the CPU, where the generator is: the same bits on any device.
+            drawn = torch.empty(parameter.shape)
             if rule == "truncated_normal":
                 torch.nn.init.trunc_normal_(drawn, 0.0, sd, -2 * sd, 2 * sd, generator=generator)
             else:

@@ -48,8 +48,8 @@ def _stopping(quiet: bool) -> Iterator[None]:
         raise _Stopped
 
     # A shell's background jobs ignore interruptions, and go on doing so.
-    heeded = [signal.SIGTERM, signal.SIGINT]
-    heeded = [number for number in heeded if signal.getsignal(number) != signal.SIG_IGN]
+    both = (signal.SIGTERM, signal.SIGINT)
+    heeded = [number for number in both if signal.getsignal(number) != signal.SIG_IGN]
     before = [signal.signal(number, stop) for number in heeded]
     try:
         yield
@@ -121,10 +121,10 @@ def plan(
     else:
         typer.echo(plan_text(made))
         if explain:
-            from multibench.execution.local import choose_device, planned
+            from multibench.execution.local import choose_device, planning_device
             from multibench.planning import explain as how
 
-            typer.echo("\n".join(["", *how(made, planned(choose_device("auto")))]))
+            typer.echo("\n".join(["", *how(made, planning_device(choose_device("auto")))]))
 
 
 def run(

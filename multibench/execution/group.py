@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ class Maker:
             return
         self._progress.trained()
         for r, run in enumerate(train):
-            self._hand_over(run, lambda r=r: finish(r), take)  # type: ignore[misc]
+            self._hand_over(run, partial(finish, r), take)
 
     def _hand_over(self, run: PlannedRun, finish: Callable[[], Made], take: Take) -> None:
         try:

@@ -26,7 +26,7 @@ from multibench.planning import Device, Plan, PlannedRun, Replicas, groups_left,
 from multibench.results.store import RunStore
 from multibench.tasks import DataSources
 
-__all__ = ["choose_device", "planned", "run_plan"]
+__all__ = ["choose_device", "planning_device", "run_plan"]
 
 _POLL_SECONDS = 0.5
 
@@ -40,7 +40,7 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def planned(device: torch.device) -> Device:
+def planning_device(device: torch.device) -> Device:
     """What planning has to know of ``device``."""
     if device.type == "cuda":
         return Device("cuda", torch.cuda.get_device_properties(device).total_memory)
@@ -71,7 +71,7 @@ def run_plan(
     workshop = Workshop(sources, choose_device(device), modules)
     for run in todo:
         check_inputs(run)
-    groups = groups_left(plan, replicas, planned(workshop.device))
+    groups = groups_left(plan, replicas, planning_device(workshop.device))
     started = time.perf_counter()
     suite = suite_record(plan)
     with (

@@ -116,8 +116,8 @@ def conclude(
         },
     }
     if again:
-        # How it was trained stays as it was.
-        trained = (run.stored or {})["provenance"]
+        assert run.stored is not None
+        trained = run.stored["provenance"]  # how it was trained stays as it was
         earlier = trained.get("evaluated_again", [])
         record["provenance"] = {**trained, "evaluated_again": [*earlier, record["provenance"]]}
     weights = None

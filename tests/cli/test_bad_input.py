@@ -232,14 +232,16 @@ def test_a_full_disk_is_named_and_the_finished_runs_stay(
     disk = mounted("200k" if keep_weights == "last" else "60k")
     bench.write(finetuning_seeds="0-9", keep_weights=keep_weights, recipe={**RECIPE, "epochs": 0.2})
     words = ["run", bench.suite, "--results", disk, "--data", bench.data, "--threads", 1, "--quiet"]
-    assert multibench(*words, "--set", "finetuning_seeds=0").code == 0
-    sentence = multibench(*words).refusal()
-    assert "the disk is full" in sentence
-    assert "All finished runs are kept" in sentence
     from multibench.results import RunStore
 
     store = RunStore(disk / "tiny")
+    assert multibench(*words, "--set", "finetuning_seeds=0").code == 0
+    (first,) = store.run_ids()
+    sentence = multibench(*words).refusal()
+    assert "the disk is full" in sentence
+    assert "All finished runs are kept" in sentence
     stored = {run_id: store.manifest(run_id) for run_id in store.run_ids()}
+    assert first in stored
     assert 0 < len(stored) < 10
     assert all(store.damage(run_id) is None for run_id in stored)
     subprocess.run(["mount", "-o", "remount,size=5m", str(disk)], check=True)

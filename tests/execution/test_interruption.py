@@ -170,6 +170,7 @@ def test_no_process_of_a_suite_outlives_the_first(tmp_path: Path, number: signal
     assert _at_work(bench) <= killed
     half_made = [left.name.split(".")[1] for left in (bench.store.folder / "tmp").glob("*")]
     assert {int(maker.split("-")[0]) for maker in half_made} <= killed
+    assert len(half_made) <= 1  # one is stored at a time
     assert len(bench.store.run_ids()) < 2000
     assert all(bench.store.damage(run_id) is None for run_id in bench.store.run_ids())
 
@@ -218,7 +219,7 @@ def test_a_suite_killed_at_random_moments_ends_in_the_same_bits(
         _stop(process, signal.SIGKILL) if process.poll() is None else process.communicate()
         assert before.items() <= _stored(bench).items()
         assert kills < 60, "no progress"
-    assert kills >= 2
+    assert kills >= 3
     assert bench.run().failed == 0
     assert _outputs(bench) == undisturbed
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from multibench import api
 from multibench.errors import ResultsError, StorageError
 from multibench.execution import group as group_module
 from multibench.execution import local
@@ -99,25 +100,28 @@ def test_a_group_that_fails_is_tried_one_by_one(bench: Bench, monkeypatch: pytes
     assert states == {False: 5, True: 1}
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("replicas", [1, "auto"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("head_init", ["normal", "truncated_normal"])
-def test_a_suite_on_a_gpu_is_that_of_the_processor(bench: Bench, replicas: Any, head_init: str) -> None:
-    """Without dropout, whose random numbers are another generator's there."""
-    if not torch.cuda.is_available():
+def test_a_suite_together_on_any_device_is_that_of_runs_alone(
+    bench: Bench, device: str, head_init: str
+) -> None:
+    """Without dropout, whose random numbers are another generator's on a GPU."""
+    if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("torch finds no CUDA device")
     rates = ("dropout", "attention_dropout", "head_dropout")
     words = (f"recipe.head_init={head_init}", *(f"recipe.{rate}=0" for rate in rates))
     outputs = []
-    for device in ("cpu", "cuda"):
-        bench.write(
-            name=device, tasks=[bench.task("pairs"), bench.task("tones")], recipe={**RECIPE, "epochs": 1}
-        )
-        assert bench.run(*words, device=device, replicas=replicas).failed == 0
-        outputs.append(_outputs(bench.results / device))
-    on_cpu, on_gpu = outputs
-    for run_id, found in on_gpu.items():
-        np.testing.assert_allclose(found, on_cpu[run_id], atol=1e-3)
+    bench.write(tasks=[bench.task("pairs"), bench.task("tones")], recipe={**RECIPE, "epochs": 1})
+    for where, replicas in (("cpu", 1), (device, "auto")):
+        results = bench.root / f"{where} {replicas}"
+        how = {"device": where, "replicas": replicas, "threads": 1, "quiet": True}
+        api.run(bench.suite, results, bench.data, overrides=words, **how)
+        outputs.append(_outputs(results))
+    alone, together = outputs
+    assert len(alone) == 4
+    assert alone.keys() == together.keys()
+    for run_id, found in together.items():
+        np.testing.assert_allclose(found, alone[run_id], atol=1e-5 if device == "cpu" else 1e-3)
 
 
 def test_a_group_that_failed_leaves_its_memory_to_its_runs(

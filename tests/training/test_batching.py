@@ -139,7 +139,5 @@ def test_a_micro_batch_is_worth_more_tokens_where_tokens_are_cheap() -> None:
     assert small > 50 * large
     assert overhead_in_tokens("cpu", 64, 8, "fp32") < small / 7
     assert overhead_in_tokens("cpu", 768, 1, "bf16") > 3 * large
-    assert (
-        overhead_in_tokens("cuda", 128, 1, "fp32") > 32 * 128
-    )  # the steps of one small model are left whole
-    assert overhead_in_tokens("cuda", 128, 20, "fp32") < 32 * 128  # those of many are worth cutting
+    # On a GPU the steps of one small model are left whole, those of many are worth cutting.
+    assert overhead_in_tokens("cuda", 128, 20, "fp32") < 32 * 128 < overhead_in_tokens("cuda", 128, 1, "fp32")
