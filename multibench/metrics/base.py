@@ -42,6 +42,14 @@ class Prepared(ABC):
 
     n_runs: int
     n_examples: int
+    #: Where scores end: ``share`` within 0 and 1, ``correlation`` within -1 and 1, ``free`` nowhere.
+    scale: Literal["share", "correlation", "free"] = "free"
+    #: Whether a score is the mean of scores of single examples.
+    linear: bool = False
+
+    def deciding(self) -> int:
+        """How many examples can move a score that has come to an end of its scale."""
+        return self.n_examples
 
     @abstractmethod
     def rows(self) -> Array:

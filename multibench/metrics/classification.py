@@ -31,6 +31,12 @@ class _Classes(Prepared):
 class _PreparedF1(_Classes):
     """Classes are 1 (positive) and 0."""
 
+    scale = "share"
+
+    def deciding(self) -> int:
+        """Examples that are positive, or that any run takes for it: no others count."""
+        return max(1, int((self.gold.astype(bool) | self.predicted.astype(bool).any(axis=0)).sum()))
+
     def draws(self, weights: Array) -> Array:
         """See ``Prepared.draws``."""
         if self._features is None:
@@ -102,6 +108,12 @@ class _PreparedMatthews(_Classes):
         p = np.concatenate([p, s[:, None] - p.sum(axis=1, keepdims=True)], axis=1)
         t = np.concatenate([t, s[:, None] - t.sum(axis=1, keepdims=True)], axis=1)
         return s, c, p, t
+
+    scale = "correlation"
+
+    def deciding(self) -> int:
+        """Examples of the rarest class: the correlation hangs on these most."""
+        return int(np.unique(self.gold, return_counts=True)[1].min())
 
     def draws(self, weights: Array) -> Array:
         """See ``Prepared.draws``."""

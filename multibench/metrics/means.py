@@ -34,8 +34,12 @@ def weighted_sums(weights: Array, features: Array) -> Array:
 class PreparedMean(Prepared):
     """Per-example scores ``(n_runs, n_examples)``; the score of a run is their weighted mean."""
 
+    linear = True
+
     def __init__(self, values: Array) -> None:
         self.values = values
+        if values.dtype.kind == "b" or (values.size and values.min() >= 0 and values.max() <= 1):
+            self.scale = "share"
         self.n_runs, self.n_examples = values.shape
         self._by_example: Array | None = None
 

@@ -49,6 +49,9 @@ class _PreparedBest(Prepared):
     thus scores as many as have no answer, plus the sum of the first k gains; k may also be 0.
     """
 
+    scale = "share"
+    linear = True
+
     def __init__(self, answerable: Array, scores: Array, odds: Array) -> None:
         self.answerable, self.answered, self.odds = answerable, scores, odds
         self.n_runs, self.n_examples = scores.shape

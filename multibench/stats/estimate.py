@@ -48,6 +48,8 @@ class Estimate:
     reason: str = ""
     caveat: str = ""
     bootstrap_mean: float = math.nan
+    over: str = ""
+    """The random factors that the interval covers, in words."""
 
     @property
     def half_width(self) -> float:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike
 from multibench.errors import StatisticsError
 from multibench.metrics import METRICS
 from multibench.metrics.base import Array, Index, Metric, Prepared
+from multibench.stats.bounds import Scale
 from multibench.stats.estimands import Estimand
 from multibench.stats.layout import Group, RunInfo, RunTable, codes_of, content_key, run_table
 
@@ -63,12 +65,14 @@ class Problem:
     prepared: Prepared
     scores: Array  # (n_runs,), NaN replaced by the metric's collapsed value unless told otherwise
     n_examples: int
-    clusters: Array | None
+    clusters: Array | None  # (n_examples,), numbered from 0
+    strata: Array | None  # (n_units,), numbered from 0
     n_collapsed: int
     fill: float
     seconds_per_call: float
     name: str
     table: RunTable
+    cluster_unit: str = "clusters"
 
     @property
     def slow(self) -> bool:
@@ -79,6 +83,75 @@ class Problem:
         """The plug-in value of a group."""
         return target.at(self.scores[group.rows], group.mixing().mean(axis=0))
 
+    @property
+    def scale(self) -> Scale:
+        """Where scores end; see ``stats.bounds``."""
+        return self.prepared.scale
+
+    @property
+    def linear(self) -> bool:
+        """Whether the score of a run is the mean of scores of its examples."""
+        return self.prepared.linear
+
+    @property
+    def units(self) -> str:
+        """What is drawn of the test set, in the plural."""
+        return "examples" if self.clusters is None else self.cluster_unit
+
+    @property
+    def unit(self) -> str:
+        """One of ``units``."""
+        return self.units.removesuffix("s")
+
+    @cached_property
+    def deciding(self) -> float:
+        """How many distinct units can move a score: those of the rarer kind, where a metric looks at one kind."""
+        if self.clusters is None:
+            return float(self.prepared.deciding())
+        return min(float(len(self._sizes)), float(self.prepared.deciding()))
+
+    @cached_property
+    def _sizes(self) -> Array:
+        assert self.clusters is not None
+        return np.bincount(self.clusters)
+
+    @cached_property
+    def units_df(self) -> float:
+        """Degrees of freedom of a variance over units, of unequal clusters by Satterthwaite's formula."""
+        n: float = self.n_examples
+        if self.clusters is not None:
+            squares = self._sizes.astype(np.float64) ** 2
+            n = float(squares.sum() ** 2 / (squares**2).sum())
+        return max(1.0, n - (1 if self.strata is None else int(self.strata.max()) + 1))
+
+    @cached_property
+    def pseudo_scores(self) -> Array:
+        """Score plus influence values, ``(n_runs, n_units)``: units are examples, or clusters where given.
+
+        The pseudo-score of a cluster is the score plus ``n_clusters / n_examples`` times the sum of its influence
+        values. Rows have the run's score as their mean. A collapsed run has its fill value everywhere. Of fixed strata
+        only what varies within them is left.
+
+        Raises ``StatisticsError`` for callables, whose influence values are unknown.
+        """
+        influence = self.prepared.influence()
+        influence = np.where(np.isnan(influence), 0.0, influence)
+        if self.clusters is not None:
+            influence = np.stack([np.bincount(self.clusters, row) for row in influence])
+            influence *= influence.shape[1] / self.n_examples
+        if self.strata is not None:
+            influence = _within(influence, self.strata)
+        return np.asarray(self.scores[:, None] + influence)
+
+
+def _within(values: Array, strata: Array) -> Array:
+    """``values`` ``(n_runs, n_units)`` less their strata's means, scaled so that variances lack these means only."""
+    sizes = np.bincount(strata)
+    n = len(strata)
+    means = np.stack([np.bincount(strata, row) for row in values]) / sizes
+    scale = math.sqrt((n - 1) / max(1, n - len(sizes)))
+    return np.asarray((values - means[:, strata]) * scale)
+
 
 def prepare(
     run_info: RunInfo,
@@ -88,10 +161,16 @@ def prepare(
     clusters: ArrayLike | None = None,
     undefined: Undefined = "collapsed",
     keep_examples: bool = False,
+    strata: ArrayLike | None = None,
+    cluster_unit: str = "clusters",
 ) -> Problem:
     """Check inputs, put runs and examples in canonical order, and score every run once.
 
-    ``keep_examples`` leaves examples in the order given, as the released procedure's draws need.
+    ``keep_examples`` leaves examples in the order given, as the released procedure's draws need. ``strata`` are labels
+    of parts of the test set that would be the same in any other one, each with its share of the examples; a cluster
+    must lie in one of them.
+
+    Raises ``StatisticsError`` for inputs that do not fit.
     """
     if undefined not in ("collapsed", "nan"):
         raise StatisticsError(f"`undefined` is {undefined!r}; it must be 'collapsed' or 'nan'.")
@@ -112,20 +191,16 @@ def prepare(
             )
         prepared = _Called(known, gold, outputs)
         name = getattr(known, "__name__", type(known).__name__)
-    units = None
-    if clusters is not None:
-        units = np.asarray(clusters)
-        if units.shape != gold.shape:
-            raise StatisticsError(
-                f"`clusters` has shape {units.shape}; expected a label for each of {len(gold)} examples."
-            )
-        units = codes_of(units.tolist())[1]
+    units = _codes("clusters", clusters, gold)
+    parts = _codes("strata", strata, gold)
     table = run_table(run_info, len(outputs), lambda: content_key(gold, outputs))
     examples: Array | slice = slice(None)
     if not keep_examples and not isinstance(prepared, _Called):
         rows = prepared.select(table.order, slice(None)).rows()
-        examples = np.lexsort((pattern_keys(rows), *(() if units is None else (units,))))
+        keys = [codes for codes in (units, parts) if codes is not None]
+        examples = np.lexsort((pattern_keys(rows), *keys))
         units = None if units is None else units[examples]
+        parts = None if parts is None else parts[examples]
     prepared = prepared.select(table.order, examples)
     started = time.perf_counter()
     scores = prepared.scores()
@@ -136,12 +211,37 @@ def prepare(
         np.where(missing, fill, scores),
         len(gold),
         units,
+        _of_units(parts, units),
         int(missing.sum()),
         fill,
         seconds,
         name,
         table,
+        cluster_unit,
     )
+
+
+def _codes(name: str, labels: ArrayLike | None, gold: Array) -> Array | None:
+    """Labels of examples as numbers from 0."""
+    if labels is None:
+        return None
+    given = np.asarray(labels)
+    if given.shape != gold.shape:
+        raise StatisticsError(
+            f"`{name}` has shape {given.shape}; expected a label for each of {len(gold)} examples."
+        )
+    return codes_of(given.tolist())[1]
+
+
+def _of_units(strata: Array | None, clusters: Array | None) -> Array | None:
+    """The stratum of each unit. Raises ``StatisticsError`` if a cluster lies in two."""
+    if strata is None or clusters is None:
+        return strata
+    found = np.zeros(int(clusters.max()) + 1, dtype=np.int64)
+    found[clusters] = strata
+    if not np.array_equal(found[clusters], strata):
+        raise StatisticsError("A cluster has examples in two strata; expected each in one.")
+    return found
 
 
 def pattern_keys(rows: Array) -> Array:

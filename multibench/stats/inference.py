@@ -1,0 +1,253 @@
+"""The interval of a mean, and of a difference of two means, with the tests that belong to it.
+
+One method for all of them (``stats.surrogate``), over all random factors that the runs have (``stats.factors``), on the
+scale of the metric (``stats.bounds``). Interval, p-value and tests against a margin come from one distribution of the
+error, so that they cannot contradict each other. Metrics that are no means enter through pseudo-scores, score plus
+influence value of each example (infinitesimal jackknife).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from multibench.metrics.base import Array
+from multibench.stats.bounds import Scale, clopper_pearson, correlation_bounds, least_variance, share_bounds
+from multibench.stats.estimate import Estimate, plain
+from multibench.stats.factors import FINETUNING, PRETRAINING, Parts, difference_parts, group_parts
+from multibench.stats.layout import Group
+from multibench.stats.problem import Problem
+from multibench.stats.surrogate import Moments, Surrogate, Term
+
+__all__ = ["METHOD", "Inference", "difference_inference", "group_inference", "infer", "with_one_more"]
+
+METHOD = "surrogate mean squares"
+FEW_UNITS = 5
+
+
+@dataclass(frozen=True)
+class Inference:
+    """An estimate, and the distribution of its error.
+
+    ``p_value`` is two-sided: the interval excludes 0 exactly where it is at most one minus the level. ``p_greater`` is small
+    if the value is above 0. All three are NaN where the interval is unknown, and for single means.
+    """
+
+    estimate: Estimate
+    moments: Moments
+    p_value: float
+    p_greater: float
+    p_less: float
+    few: tuple[str, ...] = ()
+    """Sentences on factors with two to four units: what one more would buy."""
+
+    @cached_property
+    def surrogate(self) -> Surrogate:
+        """The distribution of the error. Raises ``StatisticsError`` where it is unknown."""
+        return Surrogate(self.moments)
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return not math.isnan(self.estimate.low)
+
+    def p_above(self, bound: float) -> float:
+        """One-sided p-value of the claim that the true value is greater than ``bound``."""
+        return self.surrogate.above(self.estimate.value - bound) if self.known else math.nan
+
+    def p_below(self, bound: float) -> float:
+        """One-sided p-value of the claim that the true value is less than ``bound``."""
+        return self.surrogate.above(bound - self.estimate.value) if self.known else math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        parts = {
+            "examples": self.moments.examples,
+            **{name: term.point for name, term in self.moments.terms.items()},
+        }
+        kept = {k: plain(v) for k, v in vars(self).items() if k not in ("moments", "surrogate", "few")}
+        return {**kept, "variance": plain(parts)}
+
+    def __str__(self) -> str:
+        return f"{self.estimate}, p = {self.p_value:.3g} two-sided"
+
+
+def group_inference(
+    problem: Problem, group: Group, level: float = 0.95, values: Array | None = None
+) -> Inference:
+    """The mean of one group over its pretraining seeds, runs of one seed averaged first.
+
+    ``values`` are ``problem.pseudo_scores`` or what stands in their place, ``(n_runs, n_units)``.
+    """
+    values = problem.pseudo_scores if values is None else values
+    parts = group_parts(values, group, problem.units_df)
+    return infer(
+        parts,
+        problem,
+        level,
+        estimand=_mean_of(group),
+        n_seeds=group.n_seeds,
+        n_runs=group.n_runs,
+        difference=False,
+    )
+
+
+def _mean_of(group: Group) -> str:
+    if group.n_seeds > 1:
+        return "mean over pretraining seeds"
+    return "mean over the runs of one pretraining seed" if group.n_runs > 1 else "this run"
+
+
+def difference_inference(
+    problem: Problem,
+    base: Group,
+    experiment: Group,
+    paired: bool,
+    level: float = 0.95,
+    values: Array | None = None,
+) -> Inference:
+    """The difference of two groups' means, experiment minus base; arguments as in ``factors.difference_parts``.
+
+    A side with one pretraining seed brings no variance of pretraining seeds: the estimand is then that checkpoint, its
+    fine-tuning seeds being the random factor, or that run if it has but one.
+    """
+    values = problem.pseudo_scores if values is None else values
+    parts = difference_parts(values, base, experiment, paired, problem.units_df)
+    lone = [g for g in (base, experiment) if g.n_seeds == 1]
+    what = "difference of means over pretraining seeds"
+    if lone:
+        names = " and ".join(f"the {g.name} being {'this run' if g.n_runs == 1 else 'this checkpoint'}" for g in lone)
+        what = f"difference of means, {names}"
+    return infer(
+        parts,
+        problem,
+        level,
+        estimand=what,
+        n_seeds=base.n_seeds if paired else base.n_seeds + experiment.n_seeds,
+        n_runs=base.n_runs + experiment.n_runs,
+        difference=True,
+    )
+
+
+def infer(
+    parts: Parts,
+    problem: Problem,
+    level: float,
+    *,
+    estimand: str,
+    n_seeds: int,
+    n_runs: int,
+    difference: bool,
+) -> Inference:
+    """The inference from the parts of a mean's variance, on the scale of the problem's metric."""
+    moments = replace(parts.moments, examples_df=_examples_df(parts, problem))
+    units = problem.deciding
+    if difference and problem.scale == "share" and not math.isnan(moments.examples):
+        moments = replace(moments, examples=least_variance(moments.examples, units))
+    value, reason = moments.value, ""
+    low = high = half = error = math.nan
+    greater = less = both = math.nan
+    if math.isnan(value):
+        reason = "the score of a run is undefined"
+    elif math.isnan(moments.examples):
+        reason = f"one {problem.unit}: its noise cannot be estimated"
+    else:
+        surrogate = Surrogate(moments)
+        half = surrogate.half_width(level)
+        error = math.sqrt(moments.variance)
+        low, high, reason = _bounds(value, half, level, problem.scale, units, difference)
+        if difference and not reason:
+            greater, less, both = surrogate.above(value), surrogate.above(-value), surrogate.beyond(value)
+    over = (*parts.over, problem.units)
+    estimate = Estimate(
+        value,
+        low,
+        high,
+        level,
+        METHOD,
+        estimand,
+        error,
+        0.0,
+        n_seeds,
+        n_runs,
+        problem.n_examples,
+        reason,
+        "; ".join(parts.caveats),
+        over=_listed(over),
+    )
+    few = () if reason else tuple(_few(moments, level, difference))
+    return Inference(estimate, moments, both, greater, less, few)
+
+
+def _examples_df(parts: Parts, problem: Problem) -> float:
+    """Degrees of freedom of the examples' part; those that its spread shows where the metric is no mean."""
+    df = parts.moments.examples_df
+    if problem.linear:
+        return df
+    squares = (parts.columns - parts.columns.mean()) ** 2
+    mean, n = float(squares.mean()), len(squares)
+    variance = float(squares.var(ddof=1)) / n if n > 1 else 0.0
+    return min(df, max(1.0, 2 * mean**2 / variance)) if variance > 0 else df
+
+
+def _bounds(
+    value: float, half: float, level: float, scale: Scale, units: float, difference: bool
+) -> tuple[float, float, str]:
+    """Low and high, or NaN and the reason."""
+    if difference:
+        if half <= 0:
+            return math.nan, math.nan, "both sides give the same answers, so that their difference shows no noise"
+        most = {"share": 1.0, "correlation": 2.0, "free": math.inf}[scale]
+        return max(-most, value - half), min(most, value + half), ""
+    if scale == "share":
+        return (*share_bounds(value, half, units, level), "")
+    if scale == "correlation" and abs(value) >= 1 and units > 0:
+        least = clopper_pearson(units, units, level)[0]
+        return (least, 1.0, "") if value > 0 else (-1.0, -least, "")
+    if scale == "correlation" and half > 0 and abs(value) < 1:
+        return (*correlation_bounds(value, half), "")
+    if half <= 0:
+        return math.nan, math.nan, "all scores are equal, so that they show no noise"
+    return value - half, value + half, ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _few(moments: Moments, level: float, difference: bool) -> list[str]:
+    """What one more unit of each factor with few of them would buy."""
+    sentences = []
+    now = Surrogate(moments).half_width(level)
+    for name, term in moments.terms.items():
+        if term.n_levels >= FEW_UNITS:
+            continue
+        then = Surrogate(with_one_more(moments, name)).half_width(level)
+        factor, _, side = name.partition(": ")
+        of = f" of the {side}" if side else ""
+        sentences.append(
+            f"{term.n_levels} {factor}{of} are few: one more would bring the interval's half-width "
+            f"from {100 * now:.2g} to about {100 * then:.2g} points"
+        )
+    return sentences
+
+
+def with_one_more(moments: Moments, name: str) -> Moments:
+    """The moments to expect with one more level of the factor ``name``, all else as it is."""
+    term = moments.terms[name]
+    share = term.n_levels / (term.n_levels + 1)
+    more = replace(
+        term,
+        between=term.between * share,
+        error=term.error * share,
+        interaction=term.interaction * share,
+        residual=term.residual * share,
+        df=term.df + 1,
+        n_levels=term.n_levels + 1,
+    )
+    return replace(moments, terms={**moments.terms, name: more})
