@@ -33,26 +33,31 @@ def clopper_pearson(right: float, n: float, level: float) -> tuple[float, float]
     return low, high
 
 
-def share_bounds(value: float, half_width: float, n_units: float, level: float) -> tuple[float, float]:
+def share_bounds(
+    value: float, half_width: float, n_units: float, level: float, touched: tuple[int, int] | None = None
+) -> tuple[float, float]:
     """Bounds of a share ``value`` whose error at ``value`` has this half-width, from ``n_units`` distinct units.
 
-    ``n_units`` are the examples (or clusters) that can move the score.
+    ``n_units`` are the examples that can move the score, or clusters. Of clusters ``touched`` says how many have a right
+    answer, and how many a wrong one: with fewer than five the exact bounds count.
     """
     low, high = _score_bounds(value, half_width)
     right = value * n_units
     wrong = n_units - right
+    exact_low, exact_high = clopper_pearson(right, n_units, level)
+    if touched is not None:
+        if min(touched) < FEW_ANSWERS:
+            return min(low, exact_low), max(high, exact_high)
+        return low, high
+    if n_units < 2 * FEW_ANSWERS:
+        return min(low, exact_low), max(high, exact_high)
     # Towards the far side exact bounds count for up to five answers and stay there: bounds never move backwards.
-    inner_low = clopper_pearson(n_units - min(wrong, FEW_ANSWERS), n_units, level)[0]
-    inner_high = clopper_pearson(min(right, FEW_ANSWERS), n_units, level)[1]
-    if n_units >= 2 * FEW_ANSWERS:
-        low, high = min(low, inner_low), max(high, inner_high)
-    else:
-        exact = clopper_pearson(right, n_units, level)
-        low, high = min(low, exact[0]), max(high, exact[1])
+    low = min(low, clopper_pearson(n_units - min(wrong, FEW_ANSWERS), n_units, level)[0])
+    high = max(high, clopper_pearson(min(right, FEW_ANSWERS), n_units, level)[1])
     if right < FEW_ANSWERS:
-        low = min(low, clopper_pearson(right, n_units, level)[0])
+        low = min(low, exact_low)
     if wrong < FEW_ANSWERS:
-        high = max(high, clopper_pearson(right, n_units, level)[1])
+        high = max(high, exact_high)
     return low, high
 
 

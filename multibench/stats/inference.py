@@ -93,7 +93,7 @@ def group_inference(
         estimand=_mean_of(group),
         n_seeds=group.n_seeds,
         n_runs=group.n_runs,
-        difference=False,
+        rows=group.rows,
     )
 
 
@@ -130,7 +130,6 @@ def difference_inference(
         estimand=what,
         n_seeds=base.n_seeds if paired else base.n_seeds + experiment.n_seeds,
         n_runs=base.n_runs + experiment.n_runs,
-        difference=True,
     )
 
 
@@ -142,9 +141,13 @@ def infer(
     estimand: str,
     n_seeds: int,
     n_runs: int,
-    difference: bool,
+    rows: Array | None = None,
 ) -> Inference:
-    """The inference from the parts of a mean's variance, on the scale of the problem's metric."""
+    """The inference from the parts of a variance, on the scale of the problem's metric.
+
+    ``rows`` are the runs behind a mean; without them it is a difference.
+    """
+    difference = rows is None
     moments = replace(parts.moments, examples_df=_examples_df(parts, problem))
     units = problem.deciding
     if difference and problem.scale == "share" and not math.isnan(moments.examples):
@@ -160,7 +163,10 @@ def infer(
         surrogate = Surrogate(moments)
         half = surrogate.half_width(level)
         error = math.sqrt(moments.variance)
-        low, high, reason = _bounds(value, half, level, problem.scale, units, difference)
+        if rows is None:
+            low, high, reason = _difference_bounds(value, half, problem.scale)
+        else:
+            low, high, reason = _mean_bounds(value, half, level, problem, rows)
         if difference and not reason:
             greater, less, both = surrogate.above(value), surrogate.above(-value), surrogate.beyond(value)
     over = (*parts.over, problem.units)
@@ -195,21 +201,25 @@ def _examples_df(parts: Parts, problem: Problem) -> float:
     return min(df, max(1.0, 2 * mean**2 / variance)) if variance > 0 else df
 
 
-def _bounds(
-    value: float, half: float, level: float, scale: Scale, units: float, difference: bool
+def _difference_bounds(value: float, half: float, scale: Scale) -> tuple[float, float, str]:
+    """Low and high of a difference, or NaN and the reason."""
+    if half <= 0:
+        return math.nan, math.nan, "both sides give the same answers, so that their difference shows no noise"
+    most = {"share": 1.0, "correlation": 2.0, "free": math.inf}[scale]
+    return max(-most, value - half), min(most, value + half), ""
+
+
+def _mean_bounds(
+    value: float, half: float, level: float, problem: Problem, rows: Array
 ) -> tuple[float, float, str]:
-    """Low and high, or NaN and the reason."""
-    if difference:
-        if half <= 0:
-            return math.nan, math.nan, "both sides give the same answers, so that their difference shows no noise"
-        most = {"share": 1.0, "correlation": 2.0, "free": math.inf}[scale]
-        return max(-most, value - half), min(most, value + half), ""
-    if scale == "share":
-        return (*share_bounds(value, half, units, level), "")
-    if scale == "correlation" and abs(value) >= 1 and units > 0:
+    """Low and high of a mean, or NaN and the reason."""
+    units = problem.deciding
+    if problem.scale == "share":
+        return (*share_bounds(value, half, units, level, problem.touched(rows)), "")
+    if problem.scale == "correlation" and abs(value) >= 1 and units > 0:
         least = clopper_pearson(units, units, level)[0]
         return (least, 1.0, "") if value > 0 else (-1.0, -least, "")
-    if scale == "correlation" and half > 0 and abs(value) < 1:
+    if problem.scale == "correlation" and half > 0 and abs(value) < 1:
         return (*correlation_bounds(value, half), "")
     if half <= 0:
         return math.nan, math.nan, "all scores are equal, so that they show no noise"

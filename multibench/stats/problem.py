@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from multibench.errors import StatisticsError
 from multibench.metrics import METRICS
 from multibench.metrics.base import Array, Index, Metric, Prepared
+from multibench.metrics.means import PreparedMean
 from multibench.stats.bounds import Scale
 from multibench.stats.estimands import Estimand
 from multibench.stats.layout import Group, RunInfo, RunTable, codes_of, content_key, run_table
@@ -110,6 +111,16 @@ class Problem:
             return float(self.prepared.deciding())
         return min(float(len(self._sizes)), float(self.prepared.deciding()))
 
+    def touched(self, rows: Array) -> tuple[int, int] | None:
+        """How many clusters these runs have a right answer in, and a wrong one; None without clusters."""
+        if self.clusters is None:
+            return None
+        if not isinstance(self.prepared, PreparedMean):
+            return len(self._sizes), len(self._sizes)
+        values = self.prepared.values[rows]
+        right, wrong = (values > 0).any(axis=0), (values < 1).any(axis=0)
+        return tuple(len(np.unique(self.clusters[flags])) for flags in (right, wrong))  # type: ignore[return-value]
+
     @cached_property
     def _sizes(self) -> Array:
         assert self.clusters is not None
@@ -128,8 +139,8 @@ class Problem:
     def pseudo_scores(self) -> Array:
         """Score plus influence values, ``(n_runs, n_units)``: units are examples, or clusters where given.
 
-        The pseudo-score of a cluster is the score plus ``n_clusters / n_examples`` times the sum of its influence
-        values. Rows have the run's score as their mean. A collapsed run has its fill value everywhere. Of fixed strata
+        The pseudo-score of a cluster is the score plus the sum of its influence values, scaled to what the score loses
+        without the cluster. Rows have the run's score as their mean. A collapsed run has its fill value everywhere. Of fixed strata
         only what varies within them is left.
 
         Raises ``StatisticsError`` for callables, whose influence values are unknown.
@@ -138,7 +149,10 @@ class Problem:
         influence = np.where(np.isnan(influence), 0.0, influence)
         if self.clusters is not None:
             influence = np.stack([np.bincount(self.clusters, row) for row in influence])
-            influence *= influence.shape[1] / self.n_examples
+            n_clusters = influence.shape[1]
+            # What leaving a cluster out would do: the jackknife's variance is not too small for unequal clusters.
+            influence *= (n_clusters - 1) / self.n_examples / (1 - self._sizes / self.n_examples)
+            influence -= influence.mean(axis=1, keepdims=True)
         if self.strata is not None:
             influence = _within(influence, self.strata)
         return np.asarray(self.scores[:, None] + influence)
