@@ -5,8 +5,7 @@ from __future__ import annotations
 from multibench.stats.agreement import PairAgreement, pair_agreement
 from multibench.stats.collapse import Collapse, collapse_rate, collapsed_runs, with_and_without_collapsed
 from multibench.stats.compare import Comparison, compare_groups, estimate_group
-from multibench.stats.components import Components, variance_components
-from multibench.stats.crossed import Crossed
+from multibench.stats.components import Components, Source, variance_components
 from multibench.stats.differences import ExampleDifferences, example_differences
 from multibench.stats.dynamics import Dynamics, Settled, StepEstimates, dynamics, settled_from
 from multibench.stats.equivalence import (
@@ -16,14 +15,16 @@ from multibench.stats.equivalence import (
     probability_of_improvement,
 )
 from multibench.stats.estimate import Estimate
-from multibench.stats.groups import GroupsResult, multibootstrap_groups
+from multibench.stats.groups import GroupsResult, compare_all
+from multibench.stats.inference import Inference, difference_inference, group_inference
 from multibench.stats.instances import Agreement, Difficulty, difficulty, seed_agreement
+from multibench.stats.joint import Together, joint_of
 from multibench.stats.macro import MacroScore, TaskRuns, macro_score
 from multibench.stats.multibootstrap import MultibootstrapResult, multibootstrap, multibootstrap_group
-from multibench.stats.multiplicity import Family, adjust, max_t
+from multibench.stats.multiplicity import Family, adjust
 from multibench.stats.power import Design, Noise, Plan, comparison_noise, plan_comparison, power_of
 from multibench.stats.resample import CostWarning
-from multibench.stats.selection import best_of_grid, best_of_n, selection_optimism
+from multibench.stats.selection import best_of_grid, best_of_n, expected_best
 from multibench.stats.single import SingleRunTest, mcnemar, paired_permutation
 
 __all__ = [
@@ -32,7 +33,6 @@ __all__ = [
     "Comparison",
     "Components",
     "CostWarning",
-    "Crossed",
     "Design",
     "Difficulty",
     "Dynamics",
@@ -41,6 +41,7 @@ __all__ = [
     "ExampleDifferences",
     "Family",
     "GroupsResult",
+    "Inference",
     "MacroScore",
     "MultibootstrapResult",
     "Noise",
@@ -48,26 +49,31 @@ __all__ = [
     "Plan",
     "Settled",
     "SingleRunTest",
+    "Source",
     "StepEstimates",
     "TaskRuns",
+    "Together",
     "adjust",
     "best_of_grid",
     "best_of_n",
     "collapse_rate",
     "collapsed_runs",
+    "compare_all",
     "compare_groups",
     "comparison_noise",
+    "difference_inference",
     "difficulty",
     "dynamics",
     "equivalence",
     "estimate_group",
     "example_differences",
+    "expected_best",
+    "group_inference",
+    "joint_of",
     "macro_score",
-    "max_t",
     "mcnemar",
     "multibootstrap",
     "multibootstrap_group",
-    "multibootstrap_groups",
     "non_inferiority",
     "pair_agreement",
     "paired_permutation",
@@ -75,7 +81,6 @@ __all__ = [
     "power_of",
     "probability_of_improvement",
     "seed_agreement",
-    "selection_optimism",
     "settled_from",
     "variance_components",
     "with_and_without_collapsed",

@@ -8,9 +8,7 @@ import numpy as np
 
 from multibench.metrics.base import Array
 
-__all__ = ["TwoWay", "seed_variance", "two_way"]
-
-SHRINK, MEASURE = 3.0, 1.5
+__all__ = ["TwoWay", "two_way"]
 
 
 @dataclass(frozen=True)
@@ -58,26 +56,3 @@ def two_way(y: Array) -> TwoWay:
         of_columns / (x - 1) if x > 1 else nan,
         of_error / ((s - 1) * (x - 1)) if s > 1 and x > 1 else nan,
     )
-
-
-def seed_variance(
-    ms_seed: Array, ms_error: Array, n_seeds: int, n_units: int, shrink: bool = True
-) -> tuple[Array, Array]:
-    """What seeds add to the variance of the mean, and a measure of its uncertainty.
-
-    The unbiased estimate ``(ms_seed - ms_error) / (S X)`` is negative in about half of all data sets when
-    seeds hardly differ. Truncated at zero it is too large on average, and a Satterthwaite formula that puts
-    the whole ``ms_seed`` in its denominator then gives needlessly few degrees of freedom. With
-    ``x = ms_error / ms_seed`` (1 where larger) this returns ``ms_seed (1 - x) (1 - x^A)`` and
-    ``ms_seed (1 - x^B)``, both over ``S X``: the usual two where seeds dominate (x near 0), and both
-    vanish smoothly where nothing speaks for seeds. ``A`` and ``B`` were chosen by the coverage study in
-    docs/statistics.md. The squared measure over ``S - 1`` is the Satterthwaite term.
-
-    ``shrink=False`` leaves it at the truncated difference and the whole ``ms_seed``, which errs on the wide side.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        x = np.where(ms_seed > ms_error, ms_error / ms_seed, 1.0)
-    whole = ms_seed / (n_seeds * n_units)
-    if not shrink:
-        return np.asarray(whole * (1 - x)), np.asarray(whole)
-    return np.asarray(whole * (1 - x) * (1 - x**SHRINK)), np.asarray(whole * (1 - x**MEASURE))

@@ -38,8 +38,8 @@ def share_bounds(
 ) -> tuple[float, float]:
     """Bounds of a share ``value`` whose error at ``value`` has this half-width, from ``n_units`` distinct units.
 
-    ``n_units`` are the examples that can move the score, or clusters. Of clusters ``touched`` says how many have a right
-    answer, and how many a wrong one: with fewer than five the exact bounds count.
+    ``n_units`` are the examples that can move the score, or clusters. Of clusters ``touched`` says how many have a
+    right answer, and how many a wrong one: with fewer than five the exact bounds count.
     """
     low, high = _score_bounds(value, half_width)
     right = value * n_units
@@ -86,8 +86,8 @@ def correlation_bounds(value: float, half_width: float) -> tuple[float, float]:
 def least_variance(examples: float, n_units: float) -> float:
     """The examples' part of the variance of a difference of shares, never less than few discordant answers allow.
 
-    ``examples n_units^2`` is about the number of units on which the sides differ. Were it 0, the true share of such units
-    could still be that of an exact bound; from five on nothing is changed.
+    ``examples n_units^2`` is about the number of units on which the sides differ. Were it 0, the true share of such
+    units could still be that of an exact bound; from five on nothing is changed.
     """
     discordant = examples * n_units**2
     return max(discordant, NO_DISCORDANCE + GROWTH * discordant) / n_units**2

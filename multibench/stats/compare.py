@@ -1,63 +1,66 @@
-"""Two intervals side by side, and which of them to trust."""
+"""Base against experiment, and one group alone, by the interval that is printed and by the published method."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from multibench.stats.crossed import Crossed, crossed_delta
+from multibench.errors import StatisticsError
+from multibench.metrics import METRICS
+from multibench.metrics.base import Array, Metric
 from multibench.stats.estimands import Estimand, estimand
 from multibench.stats.estimate import Estimate, plain
+from multibench.stats.inference import Inference, difference_inference, group_inference
 from multibench.stats.intervals import Interval
 from multibench.stats.layout import Group, RunInfo, pair, sides
-from multibench.stats.multibootstrap import MultibootstrapResult, multibootstrap
+from multibench.stats.multibootstrap import MultibootstrapResult, multibootstrap, multibootstrap_group
 from multibench.stats.problem import MetricLike, Problem, Undefined, prepare
+from multibench.stats.single import SingleRunTest, mcnemar, paired_permutation
 from multibench.stats.streams import Rng
 
-__all__ = ["Comparison", "compare_groups", "estimate_group"]
+__all__ = ["METHODS", "Comparison", "Method", "compare_groups", "estimate_group", "looks_at_every_seed"]
 
-ENOUGH_SEEDS = 5
+Method = Literal["surrogate", "multibootstrap"]
+METHODS: tuple[Method, ...] = ("surrogate", "multibootstrap")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Base against experiment, by multi-bootstrap and by crossed random effects.
+    """Base against experiment: both scores, their difference, and the tests that belong to it.
 
-    ``recommended`` names the interval to report: ``crossed``, ``bootstrap`` or ``none``, and ``why`` says
-    so in a sentence. ``procedure`` is the second estimand of one checkpoint against a family (``None``
-    otherwise).
+    ``p_value`` is two-sided and of the same inversion as the interval of ``difference``. It is NaN where a side is a
+    single run: nothing then speaks of its procedure, and ``about`` says so. Of two single runs ``runs`` has a test,
+    which is about these two alone. ``inference`` is None where the multi-bootstrap was asked for, or is all there is
+    (callable metrics, medians, best-of-n); ``bootstrap`` is None elsewhere.
     """
 
-    bootstrap: MultibootstrapResult
-    crossed: Crossed | None
-    procedure: Crossed | None
-    recommended: Literal["crossed", "bootstrap", "none"]
-    why: str
+    base: Estimate
+    experiment: Estimate
+    difference: Estimate
+    p_value: float
+    paired: bool
+    about: str
+    inference: Inference | None
+    bootstrap: MultibootstrapResult | None
+    runs: SingleRunTest | None
     warnings: tuple[str, ...]
 
     @property
     def delta(self) -> Estimate:
-        """The recommended estimate of the difference; the bootstrap's where none is."""
-        if self.crossed is not None and self.recommended == "crossed":
-            return self.crossed.estimate
-        return self.bootstrap.delta
-
-    @property
-    def p_value(self) -> float:
-        """Two-sided p-value of the same inversion as ``delta``."""
-        if self.crossed is not None and self.recommended == "crossed":
-            return self.crossed.p_value
-        return self.bootstrap.p_value
+        """Another name of ``difference``."""
+        return self.difference
 
     def to_dict(self) -> dict[str, Any]:
-        """Both intervals, the recommended one and the reasons, ready for JSON."""
-        fields = {key: plain(value) for key, value in vars(self).items()}
-        return {**fields, "delta": plain(self.delta), "p_value": plain(self.p_value)}
+        """All fields, ready for JSON."""
+        return {key: plain(value) for key, value in vars(self).items()}
 
     def __str__(self) -> str:
-        return f"delta {self.delta}, p = {self.p_value:.3g}; recommended: {self.recommended} ({self.why})"
+        p = "no p-value" if math.isnan(self.p_value) else f"p = {self.p_value:.3g}"
+        return f"difference {self.difference}, {p} ({self.about})"
 
 
 def compare_groups(
@@ -70,73 +73,174 @@ def compare_groups(
     rng: Rng = None,
     confidence: float = 0.95,
     *,
+    method: Method = "surrogate",
     interval: Interval = "percentile",
     clusters: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
+    cluster_unit: str = "clusters",
     estimand: str | Estimand = "mean",
     undefined: Undefined = "collapsed",
+    always_valid: bool = False,
+    values: Array | None = None,
 ) -> Comparison:
-    """Compare two groups of runs by both methods; arguments as in ``multibootstrap``.
+    """Compare two groups of runs on one test set.
 
-    The rule behind ``recommended`` is the outcome of the coverage study in docs/statistics.md: the crossed
-    interval with five or more seeds on each side that has more than one; none with two to four seeds, where
-    no interval is both valid and short; the bootstrap where the crossed interval is not defined (callables,
-    medians, best-of-n), which the study did not cover.
+    Args:
+        run_info: as in ``multibootstrap``: ``seed``, ``intervention`` and ``finetune_seed``. A fine-tuning seed that
+            stands with several pretraining seeds is shared by them, a random factor of its own.
+        preds: ``(n_runs, n_examples[, n_outputs])``.
+        labels: ``(n_examples,)``.
+        metric: a registered name, a ``Metric``, or any callable ``(labels, preds) -> float``.
+        paired_seeds: whether equal pretraining seeds of both sides belong together; with one on each side, equal
+            fine-tuning seeds.
+        nboot: draws, where the multi-bootstrap is used.
+        rng: of these draws, and of the permutation test of two single runs.
+        confidence: level of the intervals.
+        method: ``surrogate`` (docs/statistics.md) or ``multibootstrap``, the published percentile method.
+        interval: of the multi-bootstrap.
+        clusters: label of each example's cluster; clusters are then the units.
+        strata: label of each example's fixed part of the test set.
+        cluster_unit: what clusters are called, in the plural.
+        estimand: ``mean``; others need the multi-bootstrap.
+        undefined: as in ``multibootstrap``.
+        always_valid: make the interval and the p-value hold however often one has looked while pretraining seeds were
+            added: with S seeds at level ``1 - alpha / (S (S - 1))``, which sums to alpha over all S.
+        values: pseudo-scores ``(n_runs, n_units)`` in the order of ``run_info`` in place of the metric's own.
+
+    Raises ``StatisticsError`` for inputs that do not fit, and for ``always_valid`` with the multi-bootstrap.
+
     """
-    bootstrap = multibootstrap(
-        run_info,
-        preds,
-        labels,
-        metric,
-        paired_seeds,
-        nboot=nboot,
-        rng=rng,
-        confidence=confidence,
-        interval=interval,
-        clusters=clusters,
-        estimand=estimand,
-        undefined=undefined,
+    target = as_estimand(estimand)
+    problem = prepare(
+        run_info, preds, labels, metric, clusters, undefined, strata=strata, cluster_unit=cluster_unit
     )
-    problem = prepare(run_info, preds, labels, metric, clusters, undefined)
     base, experiment = sides(problem.table)
+    warnings: list[str] = []
     if paired_seeds:
-        base, experiment = pair(base, experiment, [])
-    crossed, procedure, missing = _both(problem, base, experiment, paired_seeds, confidence, estimand)
-    recommended, why = _recommend(crossed, missing, base, experiment, paired_seeds)
-    return Comparison(bootstrap, crossed, procedure, recommended, why, bootstrap.warnings)
-
-
-def _both(
-    problem: Problem, base: Group, experiment: Group, paired: bool, level: float, target: str | Estimand
-) -> tuple[Crossed | None, Crossed | None, str]:
-    if not estimand(target).linear:
-        return None, None, "the crossed interval is defined for means only"
-    if problem.slow:
-        return None, None, "a callable metric has no influence values"
-    crossed = crossed_delta(problem, base, experiment, paired, level)
-    procedure = None
-    if not paired and (base.n_seeds == 1) != (experiment.n_seeds == 1):
-        procedure = crossed_delta(problem, base, experiment, paired, level, procedure=True)
-    return crossed, procedure, ""
-
-
-def _recommend(
-    crossed: Crossed | None, missing: str, base: Group, experiment: Group, paired: bool
-) -> tuple[Literal["crossed", "bootstrap", "none"], str]:
-    counts = [base.n_seeds] if paired else [base.n_seeds, experiment.n_seeds]
-    several = [count for count in counts if count > 1]
-    few = [count for count in several if count < ENOUGH_SEEDS]
-    if few:
-        return "none", (
-            f"{min(few)} pretraining seeds are too few for any of these intervals to be relied on; "
-            f"read the wider one, and add seeds ({ENOUGH_SEEDS} or more)"
+        base, experiment = pair(base, experiment, warnings)
+    runs = _single_runs(problem, base, experiment, preds, labels, metric, rng)
+    if method == "multibootstrap" or problem.slow or not target.linear:
+        if always_valid:
+            raise StatisticsError(
+                "An always-valid interval is defined for means by the surrogate method only."
+            )
+        boot = multibootstrap(
+            run_info,
+            preds,
+            labels,
+            metric,
+            paired_seeds,
+            nboot=nboot,
+            rng=rng,
+            confidence=confidence,
+            interval=interval,
+            clusters=clusters,
+            estimand=target,
+            undefined=undefined,
         )
-    if crossed is None:
-        return "bootstrap", f"{missing}; coverage of the bootstrap was not studied here"
-    if not several:
-        return "crossed", "one checkpoint a side: examples (and fine-tuning runs) are the only noise measured"
-    if len(several) < len(counts):
-        return "crossed", "one checkpoint against a family: the interval is for this checkpoint"
-    return "crossed", "five or more seeds: it keeps its level and is shorter than the multi-bootstrap"
+        return Comparison(
+            boot.base,
+            boot.experiment,
+            boot.delta,
+            boot.p_value,
+            paired_seeds,
+            _about(base, experiment),
+            None,
+            boot,
+            runs,
+            boot.warnings,
+        )
+    own = None if values is None else np.asarray(values)[problem.table.order]
+    level = confidence
+    if always_valid:
+        level = looks_at_every_seed(confidence, _fewest(base, experiment))
+    found = [group_inference(problem, side, confidence, own) for side in (base, experiment)]
+    difference = difference_inference(problem, base, experiment, paired_seeds, level, own)
+    p_value, estimate = difference.p_value, difference.estimate
+    if always_valid:
+        p_value = min(1.0, p_value * (1 - confidence) / (1 - level))
+        estimate = replace(estimate, level=confidence, method=f"{estimate.method}, always valid")
+    if 1 in (base.n_runs, experiment.n_runs):
+        p_value = math.nan
+    warnings += _undefined(problem)
+    return Comparison(
+        found[0].estimate,
+        found[1].estimate,
+        estimate,
+        p_value,
+        paired_seeds,
+        _about(base, experiment),
+        replace(difference, estimate=estimate, p_value=p_value),
+        None,
+        runs,
+        tuple(warnings),
+    )
+
+
+as_estimand = estimand
+
+
+def looks_at_every_seed(confidence: float, n_seeds: int) -> float:
+    """The level with ``n_seeds`` at which intervals hold at every number of seeds together (Boole's inequality)."""
+    n = max(2, n_seeds)
+    return 1 - (1 - confidence) / (n * (n - 1))
+
+
+def _fewest(base: Group, experiment: Group) -> int:
+    several = [g.n_seeds for g in (base, experiment) if g.n_seeds > 1]
+    return min(several or [min(g.n_runs for g in (base, experiment))])
+
+
+def _about(base: Group, experiment: Group) -> str:
+    """What the comparison is about, in a sentence's end."""
+    lone = [g.name for g in (base, experiment) if g.n_runs == 1]
+    if len(lone) == 2:
+        return (
+            "two single runs: neither pretraining nor fine-tuning seeds are covered, so there is no p-value for the "
+            "procedures"
+        )
+    if lone:
+        return f"the {lone[0]} is a single run: its seeds are not covered, so there is no p-value for its procedure"
+    single = [g.name for g in (base, experiment) if g.n_seeds == 1]
+    if len(single) == 2:
+        return "two checkpoints: other pretraining seeds are not covered"
+    if single:
+        return f"the {single[0]} is one checkpoint: its procedure's other pretraining seeds are not covered"
+    return "the procedures behind both sides"
+
+
+def _single_runs(
+    problem: Problem,
+    base: Group,
+    experiment: Group,
+    preds: ArrayLike,
+    labels: ArrayLike,
+    metric: MetricLike,
+    rng: Rng,
+) -> SingleRunTest | None:
+    """The test of two single runs: McNemar's of right and wrong answers, else by permutation."""
+    if base.n_runs > 1 or experiment.n_runs > 1 or problem.slow or isinstance(rng, np.random.RandomState):
+        return None
+    known = METRICS.get(metric) if isinstance(metric, str) else metric
+    assert isinstance(known, Metric)
+    outputs, gold, order = np.asarray(preds), np.asarray(labels), problem.table.order
+    first, second = (outputs[order[group.rows[0]]] for group in (base, experiment))
+    if problem.linear and problem.clusters is None:
+        scored = (
+            known.prepare(gold, np.stack([first, second])).influence()
+            + problem.scores[[base.rows[0], experiment.rows[0]]][:, None]
+        )
+        right = np.round(scored, 9)
+        if np.isin(right, (0, 1)).all():
+            return mcnemar(right[0], right[1])
+    return paired_permutation(gold, first, second, known, rng=rng)
+
+
+def _undefined(problem: Problem) -> list[str]:
+    if not problem.n_collapsed:
+        return []
+    counted = "count as NaN" if math.isnan(problem.fill) else f"count as {problem.fill:g}"
+    return [f"{problem.n_collapsed} runs have an undefined score (constant predictions?); they {counted}."]
 
 
 def estimate_group(
@@ -148,22 +252,36 @@ def estimate_group(
     rng: Rng = None,
     confidence: float = 0.95,
     *,
+    method: Method = "surrogate",
     clusters: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
+    cluster_unit: str = "clusters",
+    estimand: str | Estimand = "mean",
     undefined: Undefined = "collapsed",
+    values: Array | None = None,
 ) -> Estimate:
-    """The mean score of one group with the interval to report, for score tables.
+    """The score of one group with its interval; arguments as in ``compare_groups``.
 
-    Crossed random effects where the metric has influence values, else the multi-bootstrap percentile. The
+    The surrogate interval of the mean where the metric has influence values, else the multi-bootstrap's. The
     estimate's ``caveat`` says what the interval does not cover.
     """
-    from multibench.stats.crossed import crossed_group
-    from multibench.stats.multibootstrap import multibootstrap_group
-
-    problem = prepare(run_info, preds, labels, metric, clusters, undefined)
-    if not problem.slow:
-        return crossed_group(
-            problem, problem.table.group("group", range(len(problem.scores))), confidence
-        ).estimate
-    return multibootstrap_group(
-        run_info, preds, labels, metric, nboot, rng, confidence, clusters=clusters, undefined=undefined
+    target = as_estimand(estimand)
+    problem = prepare(
+        run_info, preds, labels, metric, clusters, undefined, strata=strata, cluster_unit=cluster_unit
     )
+    if method == "multibootstrap" or problem.slow or not target.linear:
+        return multibootstrap_group(
+            run_info,
+            preds,
+            labels,
+            metric,
+            nboot,
+            rng,
+            confidence,
+            clusters=clusters,
+            estimand=target,
+            undefined=undefined,
+        )
+    own = None if values is None else np.asarray(values)[problem.table.order]
+    group = problem.table.group("group", range(len(problem.scores)))
+    return group_inference(problem, group, confidence, own).estimate

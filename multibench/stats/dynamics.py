@@ -14,18 +14,17 @@ from multibench.errors import StatisticsError
 from multibench.metrics import METRICS
 from multibench.metrics.base import Array, Metric
 from multibench.stats.agreement import agreement_of_seeds
-from multibench.stats.components import components_of, finetuning_design
-from multibench.stats.crossed import Crossed, crossed_delta, crossed_group, levels, pseudo_scores
-from multibench.stats.curve import Curve, curve_of, joint_level
+from multibench.stats.components import components_of
 from multibench.stats.equivalence import EquivalenceTest, equivalence
 from multibench.stats.estimate import Estimate, plain
+from multibench.stats.factors import PRETRAINING
+from multibench.stats.inference import Inference, difference_inference, group_inference
 from multibench.stats.instances import answers_of
+from multibench.stats.joint import Joint, correlation_of
 from multibench.stats.layout import Group, RunInfo
 from multibench.stats.problem import MetricLike, Problem, Undefined, prepare
 
 __all__ = ["Dynamics", "Settled", "StepEstimates", "dynamics", "settled_from"]
-
-FEW_SEEDS = 5
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class StepEstimates:
     """What is known of one step.
 
     ``score`` has an interval of its own, ``band`` the bounds that hold for all steps at once. ``seed_sd`` is the
-    standard deviation of pretraining seeds (the root of the variance component, 0 where that is negative).
+    standard deviation of pretraining seeds with a one-sided upper bound (``components.Source``).
     ``agreement`` is that of runs of different pretraining seeds (of one seed where there is but one), and
     ``agreement_band`` has bounds for all steps at once (Bonferroni's); both are ``None`` for numbers.
     ``difference`` is this step minus the last, paired; ``None`` at the last.
@@ -45,7 +44,7 @@ class StepEstimates:
     seed_sd: Estimate
     agreement: Estimate | None
     agreement_band: Estimate | None
-    difference: Crossed | None
+    difference: Inference | None
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
@@ -109,10 +108,12 @@ def dynamics(
     margin: float | None = None,
     alpha: float = 0.05,
     confidence: float = 0.95,
-    rng: np.random.Generator | int | None = None,
     *,
     clusters: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
+    cluster_unit: str = "clusters",
     undefined: Undefined = "collapsed",
+    values: Array | None = None,
 ) -> Dynamics:
     """Score, seed noise and agreement at each step, and from which step on nothing changes any more.
 
@@ -124,9 +125,11 @@ def dynamics(
         margin: what counts as no change, a fraction (0.005 is half a point); without it nothing is claimed.
         alpha: chance at which the step claimed may be too early.
         confidence: level of intervals and of the band.
-        rng: of the band's local level (``curve.joint_level``).
         clusters: label of each example's cluster; these are then the units.
+        strata: label of each example's fixed part of the test set.
+        cluster_unit: what clusters are called, in the plural.
         undefined: as in ``multibootstrap``.
+        values: as in ``compare_groups``.
 
     Only seeds that every step has are used, so that all differences between steps are paired, and each seed's runs
     are averaged. With one seed its fine-tuning runs take the seeds' place where all steps have the same; the
@@ -135,7 +138,9 @@ def dynamics(
     Raises ``StatisticsError`` with fewer than two steps, without common seeds, or for a callable metric.
 
     """
-    problem = prepare(run_info, preds, labels, metric, clusters, undefined)
+    problem = prepare(
+        run_info, preds, labels, metric, clusters, undefined, strata=strata, cluster_unit=cluster_unit
+    )
     if problem.slow:
         raise StatisticsError(
             f"The metric {problem.name} is a callable without influence values, which a band over steps needs. Known "
@@ -143,50 +148,46 @@ def dynamics(
         )
     warnings: list[str] = []
     groups = _groups(problem, warnings)
-    seeds = next(iter(groups.values())).seeds
-    if 1 < len(seeds) < FEW_SEEDS:
-        warnings.append(
-            f"{len(seeds)} pretraining seeds are too few for intervals and claims to be relied on; "
-            f"add seeds ({FEW_SEEDS} or more)."
-        )
-    values = pseudo_scores(problem)
-    curve = curve_of(_table(values, list(groups.values())), confidence)
-    local = joint_level(curve, confidence, rng)
+    own = problem.pseudo_scores if values is None else np.asarray(values)[problem.table.order]
+    scores = [group_inference(problem, group, confidence, own) for group in groups.values()]
+    local = _local_level(scores, confidence)
     agreements = _agreements(problem, groups, preds, labels, metric, confidence)
     last = list(groups.values())[-1]
-    found = []
-    for index, (step, group) in enumerate(groups.items()):
-        score = crossed_group(problem, group, confidence, values).estimate
-        found.append(
-            StepEstimates(
-                step,
-                score,
-                _band(score, curve, index, local),
-                _seed_sd(values, group, confidence, problem),
-                *agreements[index],
-                None
-                if group is last
-                else crossed_delta(problem, last, group, True, confidence, values=values),
-            )
+    differences = [
+        (step, difference_inference(problem, last, group, True, confidence, own))
+        for step, group in groups.items()
+        if group is not last
+    ]
+    found = [
+        StepEstimates(
+            step,
+            score.estimate,
+            _band(group_inference(problem, group, local, own).estimate, confidence, local),
+            _seed_sd(problem, group, confidence, own),
+            *agreement,
+            difference,
         )
-    settled = None
-    if margin is not None:
-        # For claims the wider of the two ways to take the seeds' part: their error rate is to stay below alpha.
-        differences = [
-            (step, crossed_delta(problem, last, group, True, confidence, values=values, shrink=False))
-            for step, group in groups.items()
-            if group is not last
-        ]
-        settled = settled_from(differences, margin, alpha)
-        if 1 < len(seeds) < FEW_SEEDS:
-            why = f"{len(seeds)} pretraining seeds are too few to keep the error rate"
-            settled = replace(settled, step=None, reason=why)
+        for (step, group), score, agreement, difference in zip(
+            groups.items(), scores, agreements, [*(d for _, d in differences), None], strict=True
+        )
+    ]
+    settled = None if margin is None else settled_from(differences, margin, alpha)
+    n_seeds = last.n_seeds
     return Dynamics(
-        tuple(found), settled, problem.name, confidence, local, len(seeds), tuple(dict.fromkeys(warnings))
+        tuple(found), settled, problem.name, confidence, local, n_seeds, tuple(dict.fromkeys(warnings))
     )
 
 
-def settled_from(differences: Sequence[tuple[int, Crossed]], margin: float, alpha: float = 0.05) -> Settled:
+def _local_level(scores: Sequence[Inference], level: float) -> float:
+    """The level of each step's interval at which all of them hold together; steps share examples and seeds."""
+    known = [score for score in scores if score.known]
+    if len(known) < 2:
+        return level
+    joint = Joint([score.moments for score in known], correlation_of([score.effects for score in known]))
+    return joint.local_level(level)
+
+
+def settled_from(differences: Sequence[tuple[int, Inference]], margin: float, alpha: float = 0.05) -> Settled:
     """The earliest step from which this and every later step is equivalent to the last one within ``margin``.
 
     ``differences`` are (step, step minus the last) for every step but the last, in order. The claim for a step is
@@ -245,53 +246,24 @@ def _groups(problem: Problem, warnings: list[str]) -> dict[int, Group]:
     return {name: group.only(common) for name, group in groups.items()}
 
 
-def _table(values: Array, groups: Sequence[Group]) -> Array:
-    """``(n_steps, n_seeds, n_units)``; fine-tuning runs in the place of one seed, where all steps have the same."""
-    first = groups[0]
-    if first.n_seeds == 1 and all(
-        group.finetune is not None and group.finetune == first.finetune for group in groups
-    ):
-        return np.stack([levels(values, group) for group in groups])
-    return np.stack([group.mixing() @ values[group.rows] for group in groups])
+def _band(score: Estimate, level: float, local: float) -> Estimate:
+    return replace(score, level=level, method=f"{score.method}; all steps at once (each at {local:.4f})")
 
 
-def _band(score: Estimate, curve: Curve, index: int, local: float) -> Estimate:
-    half = float(curve.half_widths(local)[index])
-    return replace(
-        score,
-        low=score.value - half,
-        high=score.value + half,
-        level=score.level,
-        method=f"{score.method}; all steps at once (each at {local:.4f})",
-    )
-
-
-def _seed_sd(values: Array, group: Group, level: float, problem: Problem) -> Estimate:
-    """The root of the variance component of pretraining seeds, and of its bounds."""
-    design = finetuning_design(group.seed_codes.tolist(), group.finetune)
-    part = components_of(values, group, design, level, problem).parts.get("pretraining")
-    if part is None:
+def _seed_sd(problem: Problem, group: Group, level: float, values: Array) -> Estimate:
+    """The standard deviation of pretraining seeds."""
+    source = None
+    if group.n_seeds > 1:
+        source = components_of(problem, group, level, values).source(PRETRAINING)
+    if source is None:
         return Estimate(
-            *(math.nan, math.nan, math.nan, level, "analysis of variance"),
+            *(math.nan, math.nan, math.nan, level, "surrogate variances"),
             "standard deviation of pretraining seeds",
             *(math.nan, math.nan, group.n_seeds, group.n_runs, problem.n_examples),
             reason="one pretraining seed",
         )
-    value, low, high = (_root(number) for number in (part.value, part.low, part.high))
     alone = "" if group.n_runs > group.n_seeds else "one run a seed: contains the noise of fine-tuning seeds"
-    return replace(
-        part,
-        value=value,
-        low=low,
-        high=high,
-        standard_error=math.nan,
-        estimand="standard deviation of pretraining seeds",
-        caveat=alone,
-    )
-
-
-def _root(variance: float) -> float:
-    return variance if math.isnan(variance) else math.sqrt(max(0.0, variance))
+    return replace(source.sd, caveat=alone)
 
 
 def _agreements(

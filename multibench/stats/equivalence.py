@@ -10,15 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from multibench.errors import StatisticsError
-from multibench.stats.crossed import Crossed
 from multibench.stats.estimate import Estimate, plain
-from multibench.stats.intervals import bootstrap_estimate
+from multibench.stats.inference import Inference
 from multibench.stats.multibootstrap import MultibootstrapResult
-from multibench.stats.streams import Streams, draw_counts
 
 __all__ = ["EquivalenceTest", "equivalence", "non_inferiority", "probability_of_improvement"]
-
-WINS = 4
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class EquivalenceTest:
 
 
 def equivalence(
-    result: Crossed | MultibootstrapResult, margin: float | tuple[float, float], alpha: float = 0.05
+    result: Inference | MultibootstrapResult, margin: float | tuple[float, float], alpha: float = 0.05
 ) -> EquivalenceTest:
     """Two one-sided tests (Schuirmann 1987) of a comparison's ``delta`` against ``margin``.
 
@@ -65,7 +61,7 @@ def equivalence(
 
 
 def non_inferiority(
-    result: Crossed | MultibootstrapResult, margin: float, alpha: float = 0.05
+    result: Inference | MultibootstrapResult, margin: float, alpha: float = 0.05
 ) -> EquivalenceTest:
     """One-sided test that the experiment is worse than base by less than ``margin`` (a positive number)."""
     if margin <= 0:
@@ -74,11 +70,11 @@ def non_inferiority(
 
 
 def _one_sided(
-    kind: str, result: Crossed | MultibootstrapResult, low: float, high: float, alpha: float
+    kind: str, result: Inference | MultibootstrapResult, low: float, high: float, alpha: float
 ) -> EquivalenceTest:
     if not 0 < alpha < 0.5:
         raise StatisticsError(f"`alpha` is {alpha}; it must lie between 0 and 0.5.")
-    estimate = result.estimate if isinstance(result, Crossed) else result.delta
+    estimate = result.estimate if isinstance(result, Inference) else result.delta
     p_low, p_high = _p_above(result, low), 0.0 if math.isinf(high) else _p_below(result, high)
     p = max(p_low, p_high)
     shown = bool(p <= alpha)
@@ -92,17 +88,17 @@ def _one_sided(
     )
 
 
-def _p_above(result: Crossed | MultibootstrapResult, bound: float) -> float:
+def _p_above(result: Inference | MultibootstrapResult, bound: float) -> float:
     """One-sided p of the claim that the difference is greater than ``bound``."""
-    if isinstance(result, Crossed):
-        return _t_tail(result, result.estimate.value - bound)
+    if isinstance(result, Inference):
+        return result.p_above(bound)
     draws = _draws(result)
     return (int((draws <= bound).sum()) + 1) / (len(draws) + 1)
 
 
-def _p_below(result: Crossed | MultibootstrapResult, bound: float) -> float:
-    if isinstance(result, Crossed):
-        return _t_tail(result, bound - result.estimate.value)
+def _p_below(result: Inference | MultibootstrapResult, bound: float) -> float:
+    if isinstance(result, Inference):
+        return result.p_below(bound)
     draws = _draws(result)
     return (int((draws >= bound).sum()) + 1) / (len(draws) + 1)
 
@@ -110,57 +106,62 @@ def _p_below(result: Crossed | MultibootstrapResult, bound: float) -> float:
 def _draws(result: MultibootstrapResult) -> np.ndarray[Any, np.dtype[Any]]:
     if "percentile" not in result.delta.method:
         raise StatisticsError(
-            "Tests against a margin take the percentile multi-bootstrap or a crossed interval."
+            "Tests against a margin take the percentile multi-bootstrap or the surrogate interval."
         )
     draws = result.samples[:, 1] - result.samples[:, 0]
     return np.asarray(draws[~np.isnan(draws)])
 
 
-def _t_tail(result: Crossed, distance: float) -> float:
-    from scipy.special import stdtr
-
-    error = result.estimate.standard_error
-    if math.isnan(error):
-        return math.nan
-    return float(distance <= 0) if error == 0 else float(stdtr(result.df, -distance / error))
-
-
 def probability_of_improvement(
-    base_scores: ArrayLike,
-    experiment_scores: ArrayLike,
-    nboot: int = 10_000,
-    rng: np.random.Generator | int | None = None,
-    confidence: float = 0.95,
+    base_scores: ArrayLike, experiment_scores: ArrayLike, confidence: float = 0.95
 ) -> Estimate:
     """Probability that a run of the experiment scores higher than a run of base, ties counted half.
 
     ``mean over all pairs of 1[e > b] + 1[e = b] / 2`` (Mann and Whitney's U over its maximum), from one
-    score a pretraining seed (average or choose runs first). Both sides are resampled independently, pairs are
-    never taken as independent; the test set is held fixed.
+    score a pretraining seed (average or choose runs first). The bounds are score bounds with a variance that depends on
+    the probability alone (Newcombe 2006, method 5), and a t quantile for the few seeds; the test set is held fixed.
+    Raises ``StatisticsError`` for scores that are missing, and fewer than two on a side.
     """
     base, experiment = np.asarray(base_scores, dtype=float), np.asarray(experiment_scores, dtype=float)
-    if base.ndim != 1 or experiment.ndim != 1 or min(len(base), len(experiment)) == 0:
+    if base.ndim != 1 or experiment.ndim != 1 or min(len(base), len(experiment)) < 2:
         raise StatisticsError(
-            f"Scores must be two vectors, one score a seed; shapes were {base.shape} and {experiment.shape}."
+            "Scores must be two vectors, one score a seed, of two seeds at least; shapes were "
+            f"{base.shape} and {experiment.shape}."
         )
     if np.isnan(base).any() or np.isnan(experiment).any():
         raise StatisticsError("A score is NaN; decide what a collapsed run counts as before comparing.")
-    base, experiment = np.sort(base), np.sort(experiment)
     wins = (experiment[:, None] > base[None]) + 0.5 * (experiment[:, None] == base[None])
-    generator = Streams(rng).generator(WINS, 0)
-    of_base = draw_counts(generator, nboot, len(base)) / len(base)
-    of_experiment = draw_counts(generator, nboot, len(experiment)) / len(experiment)
-    return bootstrap_estimate(
-        float(wins.mean()),
-        ((of_experiment @ wins) * of_base).sum(axis=1),
+    value = float(wins.mean())
+    low, high = _win_bounds(value, len(base), len(experiment), confidence)
+    return Estimate(
+        value,
+        low,
+        high,
         confidence,
-        "percentile",
-        1.0,
-        True,
-        method="bootstrap over seeds, percentile",
-        estimand="probability that a run of the experiment beats a run of base",
-        n_seeds=len(base) + len(experiment),
-        n_runs=len(base) + len(experiment),
-        n_examples=0,
+        "score bounds of a probability over pairs",
+        "probability that a run of the experiment beats a run of base",
+        math.nan,
+        0.0,
+        len(base) + len(experiment),
+        len(base) + len(experiment),
+        0,
         caveat="the test set is held fixed",
+        over="pretraining seeds",
     )
+
+
+def _win_bounds(value: float, n_base: int, n_experiment: int, level: float) -> tuple[float, float]:
+    from scipy.optimize import brentq
+    from scipy.special import stdtrit
+
+    quantile = float(stdtrit(n_base + n_experiment - 2, (1 + level) / 2))
+    middle = (n_base + n_experiment) / 2 - 1
+
+    def gap(theta: float, sign: int) -> float:
+        spread = theta * (1 - theta) * (1 + middle * ((1 - theta) / (2 - theta) + theta / (1 + theta)))
+        return value + sign * quantile * math.sqrt(spread / (n_base * n_experiment)) - theta
+
+    least, most = 1e-12, 1 - 1e-12
+    low = 0.0 if gap(least, -1) <= 0 else float(brentq(gap, least, most, args=(-1,)))
+    high = 1.0 if gap(most, 1) >= 0 else float(brentq(gap, least, most, args=(1,)))
+    return low, high

@@ -1,4 +1,4 @@
-"""From scores of runs on examples to the parts of the variance of a mean: one part for each random factor that there is.
+"""From scores of runs on examples to the parts of the variance of a mean, one for each random factor that there is.
 
 Scores are ``(n_runs, n_units)``, units being examples or clusters of them. Two designs of fine-tuning seeds are told
 apart by their labels. *Nested*: no label stands with two pretraining seeds, so that runs are averaged within
@@ -66,7 +66,7 @@ class Grid:
     def interaction_df(self) -> int:
         """Degrees of freedom of the interaction of both seeds."""
         n_seeds, n_labels, _ = self.values.shape
-        return (n_seeds - 1) * (n_labels - 1) - self.missing
+        return int((n_seeds - 1) * (n_labels - 1) - self.missing)
 
 
 def is_shared(group: Group) -> bool:
@@ -111,7 +111,13 @@ def _rows_term(rows: Array) -> Term:
     """The part of a factor whose levels are ``rows`` ``(n_levels, n_units)``."""
     table = two_way(rows)
     scale = table.n_seeds * table.n_units
-    return Term(float(table.ms_seed) / scale, table.n_seeds - 1, float(table.ms_error) / scale, table.n_seeds)
+    return Term(
+        float(table.ms_seed) / scale,
+        table.n_seeds - 1,
+        float(table.ms_error) / scale,
+        table.n_seeds,
+        effects=rows.mean(axis=1) - table.mean,
+    )
 
 
 def _grid_terms(grid: Grid) -> dict[str, Term]:
@@ -149,7 +155,7 @@ def _residual(y: Array) -> float:
         ((1, 2), f * x, -1), ((0, 2), p * x, -1), ((0, 1), p * f, -1),
     ):  # fmt: skip
         sums -= signs * weight * float(((y.mean(axis=axes) - mean) ** 2).sum())
-    return max(0.0, sums) / ((p - 1) * (f - 1) * (x - 1))
+    return float(max(0.0, sums) / ((p - 1) * (f - 1) * (x - 1)))
 
 
 def _terms(values: Array, group: Group) -> dict[str, Term]:
@@ -191,8 +197,8 @@ def _of_units(columns: Array) -> float:
 def difference_parts(values: Array, base: Group, experiment: Group, paired: bool, df: float) -> Parts:
     """The parts of the difference of two groups' means (experiment minus base) on the same units.
 
-    ``paired`` says that equal pretraining seeds of both sides belong together; both must have the same. With one pretraining
-    seed a side it says that equal fine-tuning seeds do.
+    ``paired`` says that equal pretraining seeds of both sides belong together; both must have the same. With one
+    pretraining seed a side it says that equal fine-tuning seeds do.
     """
     columns = seed_means(values, experiment).mean(axis=0) - seed_means(values, base).mean(axis=0)
     terms = _paired_terms(values, base, experiment) if paired else None
@@ -237,6 +243,9 @@ def matched_runs(base: Group, experiment: Group) -> tuple[Array, Array] | None:
 def _unpaired_terms(values: Array, base: Group, experiment: Group) -> dict[str, Term]:
     sides: Sequence[tuple[str, Group]] = (("base", base), ("experiment", experiment))
     terms = {f"{factor}: {name}": term for name, g in sides for factor, term in _terms(values, g).items()}
+    for name, term in terms.items():
+        if name.endswith(": base") and term.effects is not None:
+            terms[name] = replace(term, effects=-term.effects)
     if not (is_shared(base) and is_shared(experiment)):
         return terms
     first, second = grid_of(values, base), grid_of(values, experiment)

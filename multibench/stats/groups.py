@@ -1,79 +1,70 @@
-"""More than two groups on the same resamples."""
+"""More than two groups on one test set: all differences, held to each other, and where each group ranks."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from multibench.errors import StatisticsError
-from multibench.metrics.base import Array
-from multibench.stats.estimands import Estimand, estimand
 from multibench.stats.estimate import Estimate, plain
-from multibench.stats.intervals import Interval, bootstrap_estimate
+from multibench.stats.inference import Inference, difference_inference, group_inference
+from multibench.stats.joint import Together, joint_of
 from multibench.stats.layout import RunInfo, sorted_labels
-from multibench.stats.multiplicity import Family, max_t
 from multibench.stats.problem import MetricLike, Undefined, prepare
-from multibench.stats.resample import Plan, Runs, group_samples
-from multibench.stats.streams import Rng
 
-__all__ = ["GroupsResult", "multibootstrap_groups"]
-
-_estimand = estimand
+__all__ = ["GroupsResult", "compare_all", "ranks_of"]
 
 
 @dataclass(frozen=True)
 class GroupsResult:
-    """Scores of several groups, all pairwise differences, and their max-T family.
+    """Scores of several groups, all pairwise differences with simultaneous intervals, and ranks.
 
-    ``samples`` are joint draws ``(nboot, n_groups)`` in the order of ``names``; ``differences`` are keyed
-    "a - b" in the order of ``family.names``.
+    ``differences`` and ``together`` are keyed "b - a", the later group less the earlier. ``ranks`` are the best and the
+    worst place that a group can have: all hold together at the level.
     """
 
     names: tuple[str, ...]
-    samples: Array
     scores: dict[str, Estimate]
-    differences: dict[str, Estimate]
-    family: Family
+    differences: dict[str, Inference]
+    together: dict[str, Together]
+    ranks: dict[str, tuple[int, int]]
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the draws, ready for JSON."""
-        return {key: plain(value) for key, value in vars(self).items() if key != "samples"}
+        """All fields, ready for JSON."""
+        together = {
+            name: {"simultaneous": plain(one.simultaneous), "p_adjusted": plain(one.p_adjusted)}
+            for name, one in self.together.items()
+        }
+        return {**{key: plain(value) for key, value in vars(self).items()}, "together": together}
 
     def __str__(self) -> str:
-        return f"{len(self.names)} groups, {self.family}"
+        shown = ", ".join(f"{name} {low} to {high}" for name, (low, high) in self.ranks.items())
+        return f"{len(self.names)} groups; ranks: {shown}"
 
 
-def multibootstrap_groups(
+def compare_all(
     run_info: RunInfo,
     preds: ArrayLike,
     labels: ArrayLike,
     metric: MetricLike,
     paired_seeds: bool = False,
-    nboot: int = 1000,
-    rng: Rng = None,
     confidence: float = 0.95,
     *,
     column: str = "group",
-    runs: Runs = "averaged",
     clusters: ArrayLike | None = None,
-    estimand: str | Estimand = "mean",
+    strata: ArrayLike | None = None,
     undefined: Undefined = "collapsed",
-    progress: Callable[[int, int], None] | None = None,
 ) -> GroupsResult:
-    """The multi-bootstrap for any number of groups, named by a column of the run table.
+    """Compare any number of groups, named by a column of the run table, two by two.
 
-    Arguments as in ``multibootstrap``. One set of resamples serves all groups, so that their draws are joint:
-    examples always, seeds too where ``paired_seeds`` (only seeds that all groups have are then kept). Intervals of
-    differences are percentile intervals one by one; ``family`` adjusts for looking at all of them (max-T).
+    Arguments as in ``compare_groups``; paired, only seeds that all groups have are kept. Raises ``StatisticsError``
+    for a single group, for a callable metric, and where nothing can be paired.
     """
-    exact = not isinstance(rng, np.random.RandomState)
-    problem = prepare(run_info, preds, labels, metric, clusters, undefined, keep_examples=not exact)
+    problem = prepare(run_info, preds, labels, metric, clusters, undefined, strata=strata)
     labels_of = problem.table.column(column)
     names = sorted_labels(labels_of)
     if len(names) < 2:
@@ -88,56 +79,50 @@ def multibootstrap_groups(
         if not common:
             raise StatisticsError("Paired seeds were asked for, but no seed is in all groups.")
         for group in groups:
-            if group.n_seeds > len(common):
-                dropped = [str(seed) for seed in group.seeds if seed not in common]
+            dropped = [str(seed) for seed in group.seeds if seed not in common]
+            if dropped:
                 warnings.append(
                     f"Seeds of {group.name} not in all groups were dropped: {', '.join(dropped)}."
                 )
         groups = [group.only(common) for group in groups]
-    target = _estimand(estimand)
-    pools = tuple(0 if paired_seeds else index for index in range(len(groups)))
-    plan = Plan(tuple(groups), pools, target, runs=runs, progress=progress)
-    samples, _ = group_samples(problem, plan, nboot, rng)
-    plug_in = np.array([problem.value(group, target) for group in groups])
-    method = "multi-bootstrap, percentile, over pretraining seeds and examples"
-    interval: Interval = "percentile"
-    scores = {
-        group.name: bootstrap_estimate(
-            float(plug_in[g]),
-            samples[:, g],
-            confidence,
-            interval,
-            1.0,
-            exact,
-            method=method,
-            estimand=f"{group.name}: {target.title}",
-            n_seeds=group.n_seeds,
-            n_runs=group.n_runs,
-            n_examples=problem.n_examples,
-        )
-        for g, group in enumerate(groups)
-    }
     pairs = list(itertools.combinations(range(len(groups)), 2))
-    named = [f"{groups[b].name} - {groups[a].name}" for a, b in pairs]
-    deltas = np.array([plug_in[b] - plug_in[a] for a, b in pairs])
-    draws = np.stack([samples[:, b] - samples[:, a] for a, b in pairs], axis=1)
-    differences = {}
-    for k, (name, (a, b)) in enumerate(zip(named, pairs, strict=True)):
-        both = groups[a].n_seeds + groups[b].n_seeds
-        differences[name] = bootstrap_estimate(
-            float(deltas[k]),
-            draws[:, k],
-            confidence,
-            interval,
-            1.0,
-            exact,
-            method=method,
-            estimand=f"difference of the {target.title}",
-            n_seeds=groups[a].n_seeds if paired_seeds else both,
-            n_runs=groups[a].n_runs + groups[b].n_runs,
-            n_examples=problem.n_examples,
-        )
-    family = max_t(named, deltas, draws, 1 - confidence)
+    values = problem.pseudo_scores
+    found = [
+        difference_inference(problem, groups[a], groups[b], paired_seeds, confidence, values)
+        for a, b in pairs
+    ]
+
+    def key(place: int, factor: str) -> tuple[str, ...]:
+        a, b = (groups[index].name for index in pairs[place])
+        name, _, side = factor.partition(": ")
+        # Paired seeds differ from pair to pair in what they do, but are the same seeds.
+        return (name,) if not side else (name, a if side == "base" else b)
+
+    together = joint_of(found, key)
+    keyed = [f"{groups[b].name} - {groups[a].name}" for a, b in pairs]
     return GroupsResult(
-        tuple(group.name for group in groups), samples, scores, differences, family, tuple(warnings)
+        tuple(group.name for group in groups),
+        {group.name: group_inference(problem, group, confidence, values).estimate for group in groups},
+        dict(zip(keyed, found, strict=True)),
+        dict(zip(keyed, together, strict=True)),
+        ranks_of(len(groups), pairs, together, [group.name for group in groups]),
+        tuple(warnings),
     )
+
+
+def ranks_of(
+    n: int, pairs: list[tuple[int, int]], together: list[Together], names: list[str]
+) -> dict[str, tuple[int, int]]:
+    """The best and worst rank of each group, from simultaneous intervals of all differences (second less first).
+
+    A group surely stands behind those whose difference to it excludes 0, and surely before those it exceeds.
+    """
+    better, worse = [0] * n, [0] * n
+    for (a, b), one in zip(pairs, together, strict=True):
+        if one.simultaneous.low > 0:
+            better[a] += 1
+            worse[b] += 1
+        elif one.simultaneous.high < 0:
+            better[b] += 1
+            worse[a] += 1
+    return {names[g]: (1 + better[g], n - worse[g]) for g in range(n)}

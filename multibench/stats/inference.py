@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,10 +19,10 @@ import numpy as np
 from multibench.metrics.base import Array
 from multibench.stats.bounds import Scale, clopper_pearson, correlation_bounds, least_variance, share_bounds
 from multibench.stats.estimate import Estimate, plain
-from multibench.stats.factors import FINETUNING, PRETRAINING, Parts, difference_parts, group_parts
+from multibench.stats.factors import Parts, difference_parts, group_parts
 from multibench.stats.layout import Group
 from multibench.stats.problem import Problem
-from multibench.stats.surrogate import Moments, Surrogate, Term
+from multibench.stats.surrogate import Moments, Surrogate
 
 __all__ = ["METHOD", "Inference", "difference_inference", "group_inference", "infer", "with_one_more"]
 
@@ -34,8 +34,8 @@ FEW_UNITS = 5
 class Inference:
     """An estimate, and the distribution of its error.
 
-    ``p_value`` is two-sided: the interval excludes 0 exactly where it is at most one minus the level. ``p_greater`` is small
-    if the value is above 0. All three are NaN where the interval is unknown, and for single means.
+    ``p_value`` is two-sided: the interval excludes 0 exactly where it is at most one minus the level. ``p_greater`` is
+    small if the value is above 0. All three are NaN where the interval is unknown, and for single means.
     """
 
     estimate: Estimate
@@ -45,11 +45,22 @@ class Inference:
     p_less: float
     few: tuple[str, ...] = ()
     """Sentences on factors with two to four units: what one more would buy."""
+    columns: Array = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
+    """Scores of units averaged over runs (their difference), ``(n_units,)``."""
 
     @cached_property
     def surrogate(self) -> Surrogate:
         """The distribution of the error. Raises ``StatisticsError`` where it is unknown."""
         return Surrogate(self.moments)
+
+    @property
+    def effects(self) -> dict[str, tuple[float, Array]]:
+        """For each random factor its part of the variance, and what each of its levels does to the value."""
+        found = {"examples": (self.moments.examples, self.columns - self.columns.mean())}
+        for name, term in self.moments.terms.items():
+            if term.effects is not None:
+                found[name] = (term.point, term.effects)
+        return found
 
     @property
     def known(self) -> bool:
@@ -70,7 +81,7 @@ class Inference:
             "examples": self.moments.examples,
             **{name: term.point for name, term in self.moments.terms.items()},
         }
-        kept = {k: plain(v) for k, v in vars(self).items() if k not in ("moments", "surrogate", "few")}
+        kept = {k: plain(v) for k, v in vars(self).items() if k not in ("moments", "surrogate", "columns")}
         return {**kept, "variance": plain(parts)}
 
     def __str__(self) -> str:
@@ -121,7 +132,9 @@ def difference_inference(
     lone = [g for g in (base, experiment) if g.n_seeds == 1]
     what = "difference of means over pretraining seeds"
     if lone:
-        names = " and ".join(f"the {g.name} being {'this run' if g.n_runs == 1 else 'this checkpoint'}" for g in lone)
+        names = " and ".join(
+            f"the {g.name} being {'this run' if g.n_runs == 1 else 'this checkpoint'}" for g in lone
+        )
         what = f"difference of means, {names}"
     return infer(
         parts,
@@ -187,7 +200,7 @@ def infer(
         over=_listed(over),
     )
     few = () if reason else tuple(_few(moments, level, difference))
-    return Inference(estimate, moments, both, greater, less, few)
+    return Inference(estimate, moments, both, greater, less, few, parts.columns)
 
 
 def _examples_df(parts: Parts, problem: Problem) -> float:

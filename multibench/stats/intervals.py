@@ -46,6 +46,7 @@ def bootstrap_estimate(
     n_runs: int,
     n_examples: int,
     caveat: str = "",
+    over: str = "",
 ) -> Estimate:
     """An estimate from bootstrap draws; NaN draws are left out of the interval."""
     kept = draws[~np.isnan(draws)]
@@ -76,6 +77,7 @@ def bootstrap_estimate(
         reason,
         caveat,
         mean,
+        over,
     )
 
 
@@ -104,7 +106,7 @@ def _bound_error(ordered: Array, level: float) -> float:
     errors = []
     for tail in ((1 - level) / 2, (1 + level) / 2):
         step = math.sqrt(n * tail * (1 - tail))
-        low, high = max(0, round(tail * n - step)), min(n - 1, round(tail * n + step))
+        low, high = (min(n - 1, max(0, round(tail * n + sign * step))) for sign in (-1, 1))
         errors.append(float(ordered[high] - ordered[low]) / 2)
     return max(errors)
 

@@ -82,7 +82,9 @@ def column(run_info: RunInfo, name: str) -> list[Any]:
 def sorted_labels(labels: Sequence[Hashable]) -> list[Hashable]:
     """Distinct labels in an order that depends on nothing but the labels (no set or hash order)."""
     if any(isinstance(label, float) and math.isnan(label) for label in labels):
-        raise StatisticsError("A label of a run (or of an example) is NaN; every one needs a name or a number.")
+        raise StatisticsError(
+            "A label of a run (or of an example) is NaN; every one needs a name or a number."
+        )
     distinct = list(dict.fromkeys(labels))
     numbers = [label for label in distinct if isinstance(label, (int, float))]
     others = [label for label in distinct if not isinstance(label, (int, float))]

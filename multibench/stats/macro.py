@@ -6,7 +6,8 @@ as independent are too short. Examples of different tasks are independent.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,110 +16,121 @@ from numpy.typing import ArrayLike
 
 from multibench.errors import StatisticsError
 from multibench.metrics.base import Array
-from multibench.stats.anova import TwoWay, two_way
-from multibench.stats.crossed import MEAN, Crossed, crossed_result, pseudo_scores
+from multibench.stats.bounds import least_variance, share_bounds
 from multibench.stats.estimate import Estimate, plain
-from multibench.stats.intervals import bootstrap_estimate
+from multibench.stats.factors import PRETRAINING, difference_parts, group_parts
+from multibench.stats.inference import METHOD, Inference
 from multibench.stats.layout import Group, RunInfo, sides
 from multibench.stats.problem import MetricLike, Problem, prepare
-from multibench.stats.resample import Plan, group_samples
-from multibench.stats.streams import Streams, draw_counts
+from multibench.stats.surrogate import Moments, Surrogate, Term
 
 __all__ = ["MacroScore", "TaskRuns", "macro_score"]
-
-SEEDS = 1
 
 
 @dataclass(frozen=True)
 class TaskRuns:
-    """One task's runs: the arguments of ``multibootstrap``. Several metrics count by their mean."""
+    """One task's runs: arguments as those of ``compare_groups``. Several metrics count by their mean.
+
+    ``weight`` is the task's share of the average before all are scaled to sum to one.
+    """
 
     name: str
     run_info: RunInfo
     preds: ArrayLike
     labels: ArrayLike
     metrics: tuple[MetricLike, ...]
+    clusters: ArrayLike | None = None
+    strata: ArrayLike | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
 class MacroScore:
-    """The macro score (or its difference) by crossed random effects and by the multi-bootstrap."""
+    """The macro score, or its difference between two sides; ``tasks`` are the tasks' own values."""
 
-    crossed: Crossed
-    bootstrap: Estimate
+    inference: Inference
     tasks: dict[str, float]
     warnings: tuple[str, ...]
+
+    @property
+    def estimate(self) -> Estimate:
+        """The estimate with its interval."""
+        return self.inference.estimate
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
         return {key: plain(value) for key, value in vars(self).items()}
 
     def __str__(self) -> str:
-        return f"macro over {len(self.tasks)} tasks: {self.crossed}"
+        return f"macro over {len(self.tasks)} tasks: {self.inference}"
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One task made ready: the seeds' scores and what is theirs by the examples."""
+
+    problem: Problem
+    values: Array
+    groups: tuple[Group, ...]
+    weight: float
 
 
 def macro_score(
-    tasks: Sequence[TaskRuns],
-    compare: bool = False,
-    paired_seeds: bool = False,
-    nboot: int = 1000,
-    rng: np.random.Generator | int | None = None,
-    confidence: float = 0.95,
+    tasks: Sequence[TaskRuns], compare: bool = False, paired_seeds: bool = False, confidence: float = 0.95
 ) -> MacroScore:
-    """Unweighted mean over tasks of the mean over seeds; with ``compare`` its difference between two sides.
+    """Weighted mean over tasks of the mean over seeds; with ``compare`` its difference between two sides.
 
-    A seed counts only if every task has it (others are dropped, with a warning), once for all tasks. Crossed:
-    ``sum_t V_t / T^2`` for examples, plus what the seeds' macro scores vary beyond the tasks' interactions.
+    A seed counts only if every task has it (others are dropped, with a warning), once for all tasks. Examples bring
+    ``sum w_t^2 V_t``; seeds what their macro scores vary beyond the tasks' interactions. Fine-tuning seeds that are
+    shared by pretraining seeds are a factor of their own, if every task has the same.
+
+    Raises ``StatisticsError`` for no tasks, a task without a metric, and tasks without a common seed.
     """
     if not tasks:
         raise StatisticsError("A macro score needs a task; none was given.")
-    parsed = []
-    for task in tasks:
-        several = len(task.metrics) > 1
-        problems = [
-            prepare(task.run_info, task.preds, task.labels, metric, keep_examples=several)
-            for metric in task.metrics
-        ]
-        if not problems:
-            raise StatisticsError(f"The task {task.name} has no metric.")
-        table = problems[0].table
-        whole = table.group("group", range(len(problems[0].scores)))
-        parsed.append((task.name, problems, sides(table) if compare else (whole,)))
+    total = sum(task.weight for task in tasks)
+    parsed = [_parsed(task, compare, total) for task in tasks]
     warnings: list[str] = []
     n_sides = 2 if compare else 1
-    common = [_common([groups[side] for _, _, groups in parsed], warnings) for side in range(n_sides)]
+    common = [_common([one.groups[side] for one in parsed], warnings) for side in range(n_sides)]
     if paired_seeds and compare:
         shared = [seed for seed in common[0] if seed in set(common[1])]
         if not shared:
             raise StatisticsError("Paired seeds were asked for, but the sides share none in all tasks.")
         common = [shared, shared]
-    kept = [
-        (name, problems, tuple(group.only(common[side]) for side, group in enumerate(groups)))
-        for name, problems, groups in parsed
+    ready = [
+        _Task(
+            one.problem,
+            one.values,
+            tuple(group.only(common[side]) for side, group in enumerate(one.groups)),
+            one.weight,
+        )
+        for one in parsed
     ]
-    values = {}
-    for name, problems, groups in kept:
-        scores = [np.mean([problem.value(group, MEAN) for problem in problems]) for group in groups]
-        values[name] = float(scores[1] - scores[0]) if compare else float(scores[0])
-    crossed = _crossed(kept, values, paired_seeds and compare, confidence)
-    draws = _draws(kept, common, paired_seeds and compare, nboot, Streams(rng))
-    bootstrap = bootstrap_estimate(
-        crossed.estimate.value,
-        draws,
-        confidence,
-        "percentile",
-        1.0,
-        True,
-        method="multi-bootstrap, percentile, seeds shared by tasks, examples by task",
-        estimand=crossed.estimate.estimand,
-        n_seeds=crossed.estimate.n_seeds,
-        n_runs=crossed.estimate.n_runs,
-        n_examples=crossed.estimate.n_examples,
-    )
-    return MacroScore(crossed, bootstrap, values, tuple(warnings))
+    inference, values = _inference(ready, compare, paired_seeds and compare, confidence)
+    named = {task.name: value for task, value in zip(tasks, values, strict=True)}
+    return MacroScore(inference, named, tuple(warnings))
 
 
-Parsed = tuple[str, list[Problem], tuple[Group, ...]]
+def _parsed(task: TaskRuns, compare: bool, total: float) -> _Task:
+    problems = [
+        prepare(
+            task.run_info,
+            task.preds,
+            task.labels,
+            metric,
+            task.clusters,
+            keep_examples=True,
+            strata=task.strata,
+        )
+        for metric in task.metrics
+    ]
+    if not problems:
+        raise StatisticsError(f"The task {task.name} has no metric.")
+    table = problems[0].table
+    groups = sides(table) if compare else (table.group("group", range(len(problems[0].scores))),)
+    values = np.mean([problem.pseudo_scores for problem in problems], axis=0)
+    return _Task(problems[0], values, groups, task.weight / total)
 
 
 def _common(groups: Sequence[Group], warnings: list[str]) -> list[Hashable]:
@@ -131,63 +143,99 @@ def _common(groups: Sequence[Group], warnings: list[str]) -> list[Hashable]:
     return common
 
 
-def _crossed(kept: Sequence[Parsed], values: dict[str, float], paired: bool, level: float) -> Crossed:
-    n_tasks, n_sides = len(kept), len(kept[0][2])
-    seed_scores: list[list[Array]] = []
-    errors: list[list[float]] = []
-    examples, n_units = 0.0, []
-    for _, problems, groups in kept:
-        pseudo = np.mean([pseudo_scores(problem) for problem in problems], axis=0)
-        tables = [group.mixing() @ pseudo[group.rows] for group in groups]
-        columns = tables[-1].mean(axis=0) - (tables[0].mean(axis=0) if n_sides == 2 else 0.0)
-        if paired:
-            tables = [tables[1] - tables[0]]
-        n_units.append(len(columns))
-        examples += float(columns.var(ddof=1)) / len(columns) / n_tasks**2
-        seed_scores.append([table.mean(axis=1) / n_tasks for table in tables])
-        errors.append([float(two_way(table).ms_error) / table.shape[1] / n_tasks**2 for table in tables])
-    moments = []
-    for side in range(len(seed_scores[0])):
-        macro = np.sum([scores[side] for scores in seed_scores], axis=0)
-        spread = np.asarray(macro.var(ddof=1)) if len(macro) > 1 else np.asarray(np.nan)
-        error = np.asarray(sum(task[side] for task in errors))
-        moments.append(TwoWay(len(macro), 1, np.asarray(macro.mean()), spread, np.asarray(np.nan), error))
-    groups = kept[0][2]
-    what = "macro score: mean over tasks and pretraining seeds"
-    smallest = min(n_units)
-    return crossed_result(
-        moments,
-        examples * smallest,
-        smallest,
-        level,
-        [],
-        what if n_sides == 1 else f"difference of the {what}",
-        "",
-        n_seeds=groups[0].n_seeds if paired or n_sides == 1 else sum(group.n_seeds for group in groups),
-        n_runs=sum(group.n_runs for _, _, of_task in kept for group in of_task),
-        n_examples=sum(problems[0].n_examples for _, problems, _ in kept),
-        value=float(np.mean(list(values.values()))),
-    )
+def _inference(
+    tasks: Sequence[_Task], compare: bool, paired: bool, level: float
+) -> tuple[Inference, list[float]]:
+    parts = []
+    for task in tasks:
+        df = task.problem.units_df
+        if compare:
+            parts.append(difference_parts(task.values, task.groups[0], task.groups[1], paired, df))
+        else:
+            parts.append(group_parts(task.values, task.groups[0], df))
+    weights = np.array([task.weight for task in tasks])
+    values = [one.moments.value for one in parts]
+    examples = np.array([one.moments.examples for one in parts]) * weights**2
+    if compare:
+        floor = [
+            least_variance(one.moments.examples, t.problem.deciding)
+            for one, t in zip(parts, tasks, strict=True)
+        ]
+        shares = all(task.problem.scale == "share" for task in tasks)
+        examples = np.array(floor) * weights**2 if shares else examples
+    spread = float(sum(v**2 / one.moments.examples_df for v, one in zip(examples, parts, strict=True)))
+    variance = float(examples.sum())
+    terms = _terms([one.moments.terms for one in parts], weights)
+    df = variance**2 / spread if spread > 0 else 1.0
+    moments = Moments(float(weights @ values), variance, max(1.0, df), terms)
+    caveats = dict.fromkeys(c for one in parts for c in one.caveats)
+    return _concluded(moments, tasks, compare, paired, level, tuple(caveats)), values
 
 
-def _draws(
-    kept: Sequence[Parsed], common: Sequence[Sequence[Hashable]], paired: bool, nboot: int, streams: Streams
-) -> Array:
-    generator = streams.generator(SEEDS, 0)
-    n_pools = 1 if paired else len(common)
-    seeds = tuple(draw_counts(generator, nboot, len(common[pool])) for pool in range(n_pools))
-    total = np.zeros(nboot)
-    for index, (_, problems, groups) in enumerate(kept):
-        plan = Plan(
-            groups,
-            (0,) * len(groups) if paired else tuple(range(len(groups))),
-            MEAN,
-            given_seeds=seeds,
-            test_set=index,
-            compress=len(problems) == 1,
+def _terms(of_tasks: Sequence[Mapping[str, Term]], weights: Array) -> dict[str, Term]:
+    """Parts of the macro score's seeds: their levels are averaged over tasks before their variance is taken."""
+    terms: dict[str, Term] = {}
+    for name in dict.fromkeys(name for own in of_tasks for name in own):
+        found = [(own[name], w) for own, w in zip(of_tasks, weights, strict=True) if name in own]
+        effects = [term.effects * w for term, w in found if term.effects is not None]
+        error = float(sum(term.error * w**2 for term, w in found))
+        interaction = float(sum(term.interaction * w**2 for term, w in found))
+        residual = float(sum(term.residual * w**2 for term, w in found))
+        alike = len({len(effect) for effect in effects}) == 1
+        first = found[0][0]
+        if alike and (name.startswith(PRETRAINING) or len(found) == len(of_tasks)):
+            joint = np.sum(effects, axis=0)
+            n = len(joint)
+            between = float(joint @ joint) / (n - 1) / n
+        else:  # other fine-tuning seeds in each task: independent, so that their parts add up
+            between = float(sum(term.between * w**2 for term, w in found))
+        terms[name] = Term(
+            between, first.df, error, first.n_levels, interaction, first.interaction_df, residual
         )
-        for problem in problems:
-            samples, _ = group_samples(problem, plan, nboot, streams.entropy)
-            value = samples[:, 1] - samples[:, 0] if samples.shape[1] == 2 else samples[:, 0]
-            total += value / len(problems) / len(kept)
-    return total
+    return terms
+
+
+def _concluded(
+    moments: Moments,
+    tasks: Sequence[_Task],
+    compare: bool,
+    paired: bool,
+    level: float,
+    caveats: tuple[str, ...],
+) -> Inference:
+    groups = tasks[0].groups
+    value, reason = moments.value, ""
+    low = high = error = greater = less = both = math.nan
+    if math.isnan(value) or math.isnan(moments.examples):
+        reason = "the score of a run is undefined, or a task has a single example"
+    else:
+        surrogate = Surrogate(moments)
+        half, error = surrogate.half_width(level), math.sqrt(moments.variance)
+        low, high = value - half, value + half
+        shares = all(task.problem.scale == "share" for task in tasks)
+        if compare:
+            low, high = max(low, -1.0 if shares else -2.0), min(high, 1.0 if shares else 2.0)
+            greater, less, both = surrogate.above(value), surrogate.above(-value), surrogate.beyond(value)
+        elif shares:
+            low, high = share_bounds(value, half, sum(t.problem.deciding for t in tasks), level)
+        else:
+            low, high = max(low, -1.0), min(high, 1.0)
+    what = "macro score: mean over tasks and pretraining seeds"
+    factors = dict.fromkeys(name.partition(":")[0] for name in moments.terms)
+    estimate = Estimate(
+        value,
+        low,
+        high,
+        level,
+        METHOD,
+        f"difference of the {what}" if compare else what,
+        error,
+        0.0,
+        groups[0].n_seeds if paired or not compare else sum(group.n_seeds for group in groups),
+        sum(group.n_runs for task in tasks for group in task.groups),
+        sum(task.problem.n_examples for task in tasks),
+        reason,
+        "; ".join(caveats),
+        over=" and ".join([*factors, "examples of each task"]),
+    )
+    return Inference(estimate, moments, both, greater, less)

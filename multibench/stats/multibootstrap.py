@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike
 from multibench.errors import StatisticsError
 from multibench.metrics.base import Array
 from multibench.stats.anova import two_way
-from multibench.stats.crossed import pseudo_scores
 from multibench.stats.estimands import Estimand
 from multibench.stats.estimands import estimand as as_estimand
 from multibench.stats.estimate import Estimate, plain
@@ -131,8 +130,8 @@ def multibootstrap(
     Raises:
         StatisticsError: for shapes, columns or options that do not fit.
 
-    Not to be trusted with 2 to 4 seeds a side, where percentile intervals lack the factor
-    ``S / (S - 1)``: see ``compare_groups``, which shows the random-effects interval beside it.
+    Percentile intervals lack the factor ``S / (S - 1)``, so that with few seeds they are too short: this is the
+    published method, and ``compare_groups`` has the one that keeps its level.
 
     """
     chosen, target = checked_interval(interval, confidence), as_estimand(estimand)
@@ -182,6 +181,7 @@ def multibootstrap(
                 n_runs=sum(group.n_runs for group in groups),
                 n_examples=n_examples,
                 caveat=_caveat(groups, sampled),
+                over=" and ".join(sampled),
             )
         )
     shaped = shaped_draws(delta, deltas[~np.isnan(deltas)], chosen, factors[2])
@@ -267,6 +267,7 @@ def multibootstrap_group(
         n_runs=group.n_runs,
         n_examples=problem.n_examples,
         caveat=caveat,
+        over=" and ".join(sampled),
     )
 
 
@@ -314,7 +315,7 @@ def _rescaling(problem: Problem, plan: Plan, paired: bool) -> list[float]:
         raise StatisticsError(
             "The rescaled interval is defined for the mean with runs averaged within seeds."
         )
-    values = pseudo_scores(problem)
+    values = problem.pseudo_scores
     tables = [group.mixing() @ values[group.rows] for group in plan.groups]
     wanted = [[table] for table in tables]
     if len(tables) == 2:

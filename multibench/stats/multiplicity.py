@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from multibench.errors import StatisticsError
 from multibench.metrics.base import Array
 from multibench.stats.estimate import plain
 
-__all__ = ["Family", "adjust", "max_t"]
+__all__ = ["Family", "adjust"]
 
 Method = Literal["holm", "benjamini-hochberg", "benjamini-yekutieli"]
 STATSMODELS = {"holm": "holm", "benjamini-hochberg": "fdr_bh", "benjamini-yekutieli": "fdr_by"}
@@ -58,42 +57,6 @@ def adjust(p_values: dict[str, float], method: Method = "holm", alpha: float = 0
     _, adjusted, _, _ = multipletests(values, alpha=alpha, method=STATSMODELS[method])
     controls = "family-wise error rate" if method == "holm" else "false discovery rate"
     return _family(names, values, np.asarray(adjusted), alpha, method, controls)
-
-
-def max_t(
-    names: tuple[str, ...] | list[str], estimates: ArrayLike, samples: ArrayLike, alpha: float = 0.05
-) -> Family:
-    """Single-step max-T adjustment from joint resamples (Westfall and Young 1993).
-
-    Args:
-        names: of the comparisons.
-        estimates: plug-in differences ``(n_comparisons,)``.
-        samples: joint draws of them, ``(nboot, n_comparisons)``, from one set of resamples
-            (``multibootstrap_groups``), so that their correlation is used.
-        alpha: family-wise level.
-
-    ``t_k = |estimate_k| / sd_k`` is compared with the largest ``|draw_k - mean_k| / sd_k`` of each draw;
-    ``p = (count + 1) / (nboot + 1)``. Less conservative than Holm where comparisons share runs or examples.
-
-    """
-    values, draws = np.asarray(estimates, dtype=float), np.asarray(samples, dtype=float)
-    if draws.ndim != 2 or draws.shape[1] != len(values) or len(names) != len(values):
-        raise StatisticsError(
-            f"{len(names)} names, {len(values)} estimates and samples of shape {draws.shape} do not fit; "
-            "expected (nboot, n_comparisons)."
-        )
-    draws = draws[~np.isnan(draws).any(axis=1)]
-    if len(draws) < 2:
-        raise StatisticsError("Fewer than two draws are without NaN: nothing to compare with.")
-    spread = draws.std(axis=0, ddof=1)
-    centred = np.abs(draws - draws.mean(axis=0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        statistic = np.where(spread > 0, np.abs(values) / spread, np.where(values == 0, 0.0, np.inf))
-        null = np.where(spread > 0, centred / spread, 0.0)
-    largest = null.max(axis=1)
-    raw = ((null >= statistic).sum(axis=0) + 1) / (len(draws) + 1)
-    adjusted = ((largest[:, None] >= statistic[None]).sum(axis=0) + 1) / (len(draws) + 1)
-    return _family(tuple(names), raw, adjusted, alpha, "max-T", "family-wise error rate")
 
 
 def _family(

@@ -1,11 +1,16 @@
-"""Planning: how many seeds, runs and examples would settle a question, and what that costs."""
+"""Planning: how many seeds, runs and examples would settle a question, and what that costs.
+
+Designs are those that new runs have: fine-tuning seeds nested in pretraining seeds. What is planned for is the interval
+that will be printed (``stats.inference``); a pilot's noise is itself uncertain, so plans have a range.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,13 +18,19 @@ from numpy.typing import ArrayLike
 
 from multibench.errors import StatisticsError
 from multibench.metrics.base import Array
-from multibench.stats.anova import TwoWay, two_way
-from multibench.stats.crossed import pseudo_scores
+from multibench.stats.anova import two_way
 from multibench.stats.estimate import plain
 from multibench.stats.layout import Group, RunInfo, pair, sides
 from multibench.stats.problem import MetricLike, Undefined, prepare
+from multibench.stats.surrogate import Moments, Surrogate, Term
 
 __all__ = ["Design", "Noise", "Plan", "comparison_noise", "plan_comparison", "power_of"]
+
+# Quantiles of the pilot's mean squares that a plan's range spans: 80 % between them.
+RANGE = (0.1, 0.9)
+NODES = 9
+# So many degrees of freedom that a mean square is as good as known.
+MANY = 300
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,8 @@ class Noise:
     With S seeds a side, R runs a seed and X examples the difference has variance
     ``(pretraining + finetuning / R) / S + example / X + (pretraining_example + residual / R) / (S X)``.
     For a paired comparison ``pretraining`` is the variance over seeds of the paired difference; unpaired, the sum of
-    both sides' variances.
+    both sides' variances. ``low`` and ``high`` are the ends of what the pilot allows for ``pretraining`` (80 %); equal
+    to it where the components were given.
     """
 
     pretraining: float
@@ -38,20 +50,33 @@ class Noise:
     pretraining_example: float
     residual: float
     paired: bool
+    low: float = math.nan
+    high: float = math.nan
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if name != "paired" and not (value >= 0 and math.isfinite(value)):
+            if name not in ("paired", "low", "high") and not (value >= 0 and math.isfinite(value)):
                 raise StatisticsError(f"The variance component '{name}' is {value}; it must be 0 or more.")
+        for name in ("low", "high"):
+            if math.isnan(getattr(self, name)):
+                object.__setattr__(self, name, self.pretraining)
 
     def seeds(self, n_seeds: int, n_runs: int) -> float:
         """The part of the variance that only more seeds (or runs) can lower."""
         return (self.pretraining + self.finetuning / n_runs) / n_seeds
 
+    def cells(self, n_seeds: int, n_runs: int, n_examples: int) -> float:
+        """What examples bring into the differences between seeds."""
+        return (self.pretraining_example + self.residual / n_runs) / (n_seeds * n_examples)
+
     def examples(self, n_seeds: int, n_runs: int, n_examples: int) -> float:
         """The part that more examples lower."""
-        cells = (self.pretraining_example + self.residual / n_runs) / n_seeds
-        return (self.example + cells) / n_examples
+        return self.example / n_examples + self.cells(n_seeds, n_runs, n_examples)
+
+    @property
+    def ends(self) -> tuple[Noise, Noise]:
+        """The same noise with the least and the most variance of seeds that the pilot allows."""
+        return tuple(replace(self, pretraining=v, low=v, high=v) for v in (self.low, self.high))  # type: ignore[return-value]
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
@@ -67,7 +92,6 @@ class Design:
     n_examples: int
     hours: float
     standard_error: float
-    df: float
     half_width: float
     power: float
     effect: float
@@ -86,21 +110,22 @@ class Design:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cheapest design that does what was asked, or the best within the budget with the reason it falls short."""
+    """The cheapest design that does what was asked, or the best within the budget with the reason it falls short.
+
+    ``low`` and ``high`` are the cheapest designs at either end of the pilot's uncertainty, None where none does it.
+    """
 
     best: Design | None
     enough: bool
     reason: str
     designs: tuple[Design, ...]
+    low: Design | None = None
+    high: Design | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """All designs looked at, cheapest first, ready for JSON."""
-        return {
-            "best": plain(self.best),
-            "enough": self.enough,
-            "reason": self.reason,
-            "designs": [design.to_dict() for design in self.designs],
-        }
+        fields = {key: plain(value) for key, value in vars(self).items() if key != "designs"}
+        return {**fields, "designs": [design.to_dict() for design in self.designs]}
 
     def __str__(self) -> str:
         return str(self.best) if self.enough else f"not enough: {self.reason} (best: {self.best})"
@@ -115,37 +140,79 @@ def power_of(
     confidence: float = 0.95,
     hours: float = 0.0,
 ) -> Design:
-    """What a design would show, by the crossed random-effects test.
+    """What a design would show by the surrogate interval: expected half-width, and power to find ``effect``.
 
-    Power is that of a noncentral t with noncentrality ``effect / se`` and Satterthwaite degrees of freedom
-    ``V^2 / (seed part^2 / nu)``, ``nu`` = S - 1 paired, 2 (S - 1) unpaired with half of the seed part on either side.
-    The components are taken as known. Half-width is the expected one.
+    The difference is normal with the variance that ``noise`` gives; the mean squares of its seeds are chi-squares, on
+    which the half-width depends. Expectations over these are by quadrature. Raises ``StatisticsError`` for designs
+    without an interval.
     """
     if n_seeds < 2 or n_runs < 1 or n_examples < 2:
         raise StatisticsError(
             f"A design of {n_seeds} seeds, {n_runs} runs and {n_examples} examples has no error estimate; "
             "give two seeds and two examples at least."
         )
-    from scipy.special import nctdtr, stdtrit
+    from scipy.special import ndtr
 
-    own, rest = noise.seeds(n_seeds, n_runs), noise.examples(n_seeds, n_runs, n_examples)
-    variance = own + rest
-    spread = own**2 / ((n_seeds - 1) * (1 if noise.paired else 2)) + rest**2 / (n_examples - 1)
-    df = min(variance**2 / spread, 1e6) if spread > 0 else 1e6
-    error = math.sqrt(variance)
-    quantile = float(stdtrit(df, (1 + confidence) / 2))
-    power = 1.0
-    if error > 0:
-        shift = abs(effect) / error
-        # nctdtr loses its footing far out, where the answer is 1 anyway.
-        power = (
-            1.0
-            if shift > quantile + 8
-            else float(1 - nctdtr(df, shift, quantile) + nctdtr(df, shift, -quantile))
-        )
-    return Design(
-        n_seeds, n_runs, n_examples, hours, error, float(df), error * quantile, power, effect, confidence
+    own, cells = noise.seeds(n_seeds, n_runs), noise.cells(n_seeds, n_runs, n_examples)
+    rest = noise.examples(n_seeds, n_runs, n_examples)
+    error = math.sqrt(own + rest)
+    halves, weights = _half_widths(own, cells, rest, n_seeds, n_examples, noise.paired, confidence)
+    power = (
+        float(weights @ (ndtr((abs(effect) - halves) / error) + ndtr((-abs(effect) - halves) / error)))
+        if error
+        else 1.0
     )
+    return Design(
+        n_seeds, n_runs, n_examples, hours, error, float(weights @ halves), power, effect, confidence
+    )
+
+
+def _half_widths(
+    own: float, cells: float, rest: float, n_seeds: int, n_examples: int, paired: bool, level: float
+) -> tuple[Array, Array]:
+    """Half-widths to expect, and how likely each is: at nodes of the mean squares of the seeds of each side."""
+    factors, weights = _chi_nodes(n_seeds - 1)
+    scale = math.sqrt(own + rest)
+    if scale == 0:
+        return np.zeros(1), np.ones(1)
+    found, chances = [], []
+    sides: list[tuple[float, float | None, float]]
+    sides = [(f, None, w) for f, w in zip(factors, weights, strict=True)]
+    if not paired:
+        few, chance = _chi_nodes(n_seeds - 1, 5)
+        sides = [
+            (a, b, u * v)
+            for (a, u), (b, v) in itertools.combinations_with_replacement(
+                list(zip(few, chance, strict=True)), 2
+            )
+        ]
+        sides = [(a, b, w * (1 if a == b else 2)) for a, b, w in sides]
+    for first, second, weight in sides:
+        parts = (first,) if second is None else (first, second)
+        terms = {
+            str(k): Term((own + cells) / len(parts) * f, n_seeds - 1, cells / len(parts), n_seeds)
+            for k, f in enumerate(parts)
+        }
+        found.append(_half_width(rest, n_examples - 1, tuple(terms.values()), level))
+        chances.append(weight)
+    total = np.array(chances)
+    return np.array(found), total / total.sum()
+
+
+@lru_cache(maxsize=20_000)
+def _half_width(rest: float, df: float, terms: tuple[Term, ...], level: float) -> float:
+    return Surrogate(Moments(0.0, rest, df, {str(k): t for k, t in enumerate(terms)})).half_width(level)
+
+
+@lru_cache(maxsize=256)
+def _chi_nodes(df: int, n: int = NODES) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Nodes of ``chi2 / df`` and weights (Gauss and Laguerre's, by the gamma distribution)."""
+    from scipy.special import roots_genlaguerre
+
+    if df > MANY:
+        return (1.0,), (1.0,)
+    nodes, weights = roots_genlaguerre(n, df / 2 - 1)
+    return tuple(float(x) for x in 2 * nodes / df), tuple(float(w) for w in weights / weights.sum())
 
 
 def plan_comparison(
@@ -165,33 +232,84 @@ def plan_comparison(
     """The cheapest design that reaches a power (for ``effect``) and, if given, a half-width, within a budget.
 
     Cost counts both sides: ``2 S (R hours_per_run + hours_per_seed)``. ``hours_per_seed`` is the pretraining of a
-    checkpoint (0 where checkpoints are released). Test examples cost nothing: give the sizes to be had.
+    checkpoint (0 where checkpoints are released). Test examples cost nothing: give the sizes to be had. ``designs``
+    are those that were looked at: for each number of runs the fewest seeds that do, and one fewer. Raises
+    ``StatisticsError`` for questions that no design answers.
     """
     if effect == 0 and power is not None:
         raise StatisticsError("No design finds an effect of 0; give the smallest effect that would matter.")
     if power is None and half_width is None:
         raise StatisticsError("Give a power, a half-width, or both.")
     sizes = (n_examples,) if isinstance(n_examples, int) else tuple(n_examples)
-    designs = []
-    for s, r, x in itertools.product(seeds, runs, sizes):
-        hours = 2 * s * (r * hours_per_run + hours_per_seed)
-        designs.append(power_of(noise, effect, s, r, x, confidence, hours))
-    designs.sort(key=lambda design: (design.hours, -design.power, design.n_seeds, design.n_examples))
-    within = [design for design in designs if design.hours <= budget_hours]
-    for design in within:
-        if (power is None or design.power >= power) and (
+    ordered = sorted(set(seeds))
+
+    def hours(s: int, r: int) -> float:
+        return 2 * s * (r * hours_per_run + hours_per_seed)
+
+    def does(design: Design) -> bool:
+        return (power is None or design.power >= power) and (
             half_width is None or design.half_width <= half_width
-        ):
-            return Plan(design, True, "", tuple(designs))
-    if not within:
-        reason = f"the smallest design costs {designs[0].hours:g} GPU hours, the budget is {budget_hours:g}"
-        return Plan(None, False, reason, tuple(designs))
-    best = max(within, key=lambda design: (design.power, -design.half_width, -design.hours))
+        )
+
+    def search(own: Noise) -> tuple[Design | None, list[Design]]:
+        looked: list[Design] = []
+        for r, x in itertools.product(runs, sizes):
+            within = [s for s in ordered if hours(s, r) <= budget_hours]
+            looked += _fewest(own, effect, within, r, x, confidence, hours, does)
+        doing = [design for design in looked if does(design)]
+        return min(doing, key=lambda d: (d.hours, -d.power, d.n_seeds), default=None), looked
+
+    best, looked = search(noise)
+    looked.sort(key=lambda design: (design.hours, -design.power, design.n_seeds, design.n_examples))
+    if best is not None:
+        ends = [best if end == noise else search(end)[0] for end in noise.ends]
+        return Plan(best, True, "", tuple(looked), *ends)
+    if not looked:
+        least = min(hours(ordered[0], r) for r in runs)
+        return Plan(
+            None, False, f"the smallest design costs {least:g} GPU hours, the budget is {budget_hours:g}", ()
+        )
+    nearest = max(looked, key=lambda design: (design.power, -design.half_width, -design.hours))
     limit = power_of(noise, effect, 10**6, max(runs), max(sizes), confidence)
     reason = "no design within the budget and the ranges of seeds and runs reaches it"
     if power is not None and limit.power < power:
-        reason = f"even with endless seeds {max(sizes):,} examples give a power of {limit.power:.0%} only"
-    return Plan(best, False, reason, tuple(designs))
+        reason = (
+            f"even with infinitely many seeds {max(sizes):,} examples give a power of {limit.power:.0%} only"
+        )
+    return Plan(nearest, False, reason, tuple(looked), search(noise.ends[0])[0], None)
+
+
+def _fewest(
+    noise: Noise,
+    effect: float,
+    seeds: Sequence[int],
+    n_runs: int,
+    n_examples: int,
+    confidence: float,
+    hours: Any,
+    does: Any,
+) -> list[Design]:
+    """The design with fewest seeds that does it and the one before; the largest where none does (by bisection)."""
+
+    def design(place: int) -> Design:
+        s = seeds[place]
+        return power_of(noise, effect, s, n_runs, n_examples, confidence, hours(s, n_runs))
+
+    if not seeds:
+        return []
+    low, high = 0, len(seeds) - 1
+    last = design(high)
+    if not does(last):
+        return [last]
+    best = last
+    while low < high:
+        middle = (low + high) // 2
+        tried = design(middle)
+        if does(tried):
+            best, high = tried, middle
+        else:
+            low = middle + 1
+    return [best] if low == 0 else [design(low - 1), best]
 
 
 def comparison_noise(
@@ -201,18 +319,22 @@ def comparison_noise(
     metric: MetricLike,
     paired_seeds: bool = False,
     *,
+    clusters: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
     undefined: Undefined = "collapsed",
+    values: Array | None = None,
 ) -> Noise:
-    """Components of the difference of two sides as measured; arguments as in ``multibootstrap``.
+    """Components of the difference of two sides as measured; arguments as in ``compare_groups``.
 
-    Negative estimates are set to 0. With one run a seed, fine-tuning noise is inside ``pretraining`` and the residual
-    inside ``pretraining_example``: planning with more runs a seed then promises too little.
+    Units are examples, or clusters where given. Negative estimates are set to 0. With one run a seed, fine-tuning
+    noise is inside ``pretraining`` and the residual inside ``pretraining_example``: planning with more runs a seed
+    then promises too little. Noise of shared fine-tuning seeds counts as that of own ones, which new runs have.
     """
-    problem = prepare(run_info, preds, labels, metric, undefined=undefined)
+    problem = prepare(run_info, preds, labels, metric, clusters, undefined, strata=strata)
     base, experiment = sides(problem.table)
     if paired_seeds:
         base, experiment = pair(base, experiment, [])
-    values = pseudo_scores(problem)
+    values = problem.pseudo_scores if values is None else np.asarray(values)[problem.table.order]
     groups = (base, experiment)
     if min(group.n_seeds for group in groups) < 2:
         raise StatisticsError("Noise cannot be measured with one seed on a side; give components by hand.")
@@ -228,19 +350,29 @@ def comparison_noise(
     seed = sum(float(side.ms_seed - side.ms_error) for side in differences) / x
     interaction = sum(float(side.ms_error) for side in differences)
     columns = tables[1].mean(axis=0) - tables[0].mean(axis=0)
-    example = float(columns.var(ddof=1)) - sum(_per_seed(side) for side in differences)
+    example = float(columns.var(ddof=1)) - sum(float(side.ms_error) / side.n_seeds for side in differences)
+    low, high = (
+        sum(_surrogate_seed(float(s.ms_seed), float(s.ms_error), s.n_seeds, q) for s in differences) / x
+        for q in RANGE
+    )
+    pretraining = max(0.0, seed - carried_run)
     return Noise(
-        max(0.0, seed - carried_run),
+        pretraining,
         finetuning,
         max(0.0, example),
         max(0.0, interaction - carried_cell),
         residual,
         paired_seeds,
+        min(pretraining, max(0.0, low - carried_run)),
+        max(pretraining, high - carried_run),
     )
 
 
-def _per_seed(side: TwoWay) -> float:
-    return float(side.ms_error) / side.n_seeds
+def _surrogate_seed(ms_seed: float, ms_error: float, n_seeds: int, quantile: float) -> float:
+    """A quantile of what the seeds' variance may be, by the surrogate of its mean square."""
+    from scipy.special import chdtri
+
+    return max(0.0, ms_seed * (n_seeds - 1) / float(chdtri(n_seeds - 1, quantile)) - ms_error)
 
 
 def _within(values: Array, group: Group) -> tuple[float, float, float]:

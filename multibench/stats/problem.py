@@ -140,8 +140,8 @@ class Problem:
         """Score plus influence values, ``(n_runs, n_units)``: units are examples, or clusters where given.
 
         The pseudo-score of a cluster is the score plus the sum of its influence values, scaled to what the score loses
-        without the cluster. Rows have the run's score as their mean. A collapsed run has its fill value everywhere. Of fixed strata
-        only what varies within them is left.
+        without the cluster. Rows have the run's score as their mean. A collapsed run has its fill value everywhere. Of
+        fixed strata only what varies within them is left.
 
         Raises ``StatisticsError`` for callables, whose influence values are unknown.
         """

@@ -40,9 +40,9 @@ class Term:
     """What one factor adds to the variance of a mean, as ``max(0, between - max(error, interaction))``.
 
     ``between`` is the sample variance of the means of the factor's levels over their number, with ``df`` degrees of
-    freedom; ``error`` what examples bring into it; ``interaction`` (``interaction_df``) what the interaction with another
-    factor brings into it that stands in that factor's own term. ``residual`` is what ``error`` and ``interaction`` both
-    hold; it matters to the point estimate only.
+    freedom; ``error`` what examples bring into it; ``interaction`` (``interaction_df``) what the interaction with
+    another factor brings into it that stands in that factor's own term. ``residual`` is what ``error`` and
+    ``interaction`` both hold; it matters to the point estimate only.
     """
 
     between: float
@@ -52,6 +52,8 @@ class Term:
     interaction: float = 0.0
     interaction_df: float = math.inf
     residual: float = 0.0
+    effects: Array | None = field(default=None, repr=False, compare=False)
+    """What each level does to the mean, ``(n_levels,)``."""
 
     @property
     def point(self) -> float:
@@ -203,7 +205,7 @@ class Surrogate:
         return np.sqrt(self.variances[live]), self.weights[live], float(self.weights[~live].sum())
 
     def above(self, x: float) -> float:
-        """P(error > x), ties with no error counted as not above, so that it is ``1 - above(-x)`` but for those."""
+        """The chance of an error greater than ``x``; where there may be none at all, 0 is not greater than 0."""
         from scipy.special import ndtr
 
         scales, weights, still = self._scales
@@ -232,5 +234,7 @@ class Surrogate:
         low = float(scales.min()) * 1e-3
         if self.beyond(low) < 1 - level:
             return low
-        found = brentq(lambda t: self.beyond(math.exp(t)) - (1 - level), math.log(low), math.log(high), xtol=1e-10)
+        found = brentq(
+            lambda t: self.beyond(math.exp(t)) - (1 - level), math.log(low), math.log(high), xtol=1e-10
+        )
         return math.exp(found)

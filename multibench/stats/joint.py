@@ -1,0 +1,173 @@
+"""Several estimates at once: intervals that hold together, and p-values that agree with them.
+
+Errors of several means are correlated where they share examples or seeds. Draws of all errors together, each the
+product of a normal and of the root of its surrogate variance (``stats.surrogate``), give the chance that all single
+intervals of one level hold; that level is chosen so that it is the one asked for. An adjusted p-value is the chance
+that the smallest of all p-values is as small as this one (single-step min-P; Westfall and Young 1993): it is at most
+alpha exactly where the simultaneous interval excludes 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from multibench.metrics.base import Array
+from multibench.stats.estimate import Estimate
+from multibench.stats.inference import Inference
+from multibench.stats.streams import Streams
+from multibench.stats.surrogate import Moments, Surrogate
+
+__all__ = ["Joint", "Together", "joint_of"]
+
+FAMILY = 5
+DRAWS = 20_000
+GRID = 400
+
+
+@dataclass(frozen=True)
+class Together:
+    """One estimate of a family: its interval that holds with all others', and its adjusted p-value."""
+
+    simultaneous: Estimate
+    p_adjusted: float
+
+
+class Joint:
+    """The joint distribution of the errors of several estimates.
+
+    ``correlation`` is ``(n, n)``, of the estimates. Draws are those of one fixed stream: the same every time.
+    """
+
+    def __init__(self, moments: Sequence[Moments], correlation: Array) -> None:
+        self.surrogates = [Surrogate(one) for one in moments]
+        generator = Streams(0).generator(FAMILY, 0)
+        shape = (DRAWS, len(moments))
+        root, square = _root(correlation), _root(correlation**2)
+        errors = np.abs(generator.standard_normal(shape) @ root)
+        variances = np.zeros(shape)
+        names = list(dict.fromkeys(name for one in moments for name in one.terms))
+        # Chi-squares of one kind of part go together as those of correlated normals do; kinds are independent.
+        uniform = _grid_quantiles(generator.standard_normal(shape) @ square)
+        for k, one in enumerate(moments):
+            variances[:, k] = one.examples * _factor(uniform[:, k], one.examples_df)
+        for name in names:
+            own = _grid_quantiles(generator.standard_normal(shape) @ square)
+            other = _grid_quantiles(generator.standard_normal(shape) @ square)
+            for k, one in enumerate(moments):
+                term = one.terms.get(name)
+                if term is None:
+                    continue
+                held = term.interaction * _factor(other[:, k], term.interaction_df)
+                above = term.between * _factor(own[:, k], term.df) - np.maximum(term.error, held)
+                variances[:, k] += above.clip(min=0)
+        errors *= np.sqrt(variances)
+        p_values = np.stack([_p_of(s, errors[:, k]) for k, s in enumerate(self.surrogates)], axis=1)
+        self.smallest = np.sort(p_values.min(axis=1))
+
+    def local_level(self, level: float) -> float:
+        """The level of single intervals at which all hold together with probability ``level``."""
+        if len(self.surrogates) == 1:
+            return level
+        found = 1 - float(np.quantile(self.smallest, 1 - level))
+        n = len(self.surrogates)
+        return min(max(found, level), 1 - (1 - level) / n)
+
+    def adjusted(self, p: float) -> float:
+        """The adjusted p-value of a single one."""
+        n = len(self.surrogates)
+        if math.isnan(p) or n == 1:
+            return p
+        share = float(np.interp(p, self.smallest, np.arange(1, DRAWS + 1) / (DRAWS + 1)))
+        share = share if p >= self.smallest[0] else n * p
+        # Never less than the p-value itself, never more than Bonferroni's.
+        return min(1.0, max(p, min(share, n * p)))
+
+
+def joint_of(inferences: Sequence[Inference], keys: Callable[[int, str], Hashable]) -> list[Together]:
+    """Simultaneous intervals and adjusted p-values of a family of differences, in the order given.
+
+    ``keys`` names the units of a factor of an inference, given its place and the factor's name: factors of two
+    inferences with one key are one and the same set of units, in one order. Estimates without an interval are left out
+    of the family and stay as they are.
+    """
+    known = [k for k, one in enumerate(inferences) if one.known]
+    found = [Together(one.estimate, one.p_value) for one in inferences]
+    if len(known) < 2:
+        return found
+    effects = [{keys(k, name): e for name, e in inferences[k].effects.items()} for k in known]
+    joint = Joint([inferences[k].moments for k in known], correlation_of(effects))
+    for place, k in enumerate(known):
+        one = inferences[k]
+        half = joint.surrogates[place].half_width(joint.local_level(one.estimate.level))
+        found[k] = Together(_widened(one.estimate, half), joint.adjusted(one.p_value))
+    return found
+
+
+def _widened(estimate: Estimate, half: float) -> Estimate:
+    """The interval with another half-width; a bound that was cut to what is possible stays there."""
+    value = estimate.value
+    own = max(value - estimate.low, estimate.high - value)
+    low = value - half if value - own >= estimate.low - 1e-12 else estimate.low
+    high = value + half if value + own <= estimate.high + 1e-12 else estimate.high
+    return replace(estimate, low=low, high=high, method=f"{estimate.method}, simultaneous")
+
+
+def correlation_of(effects: Sequence[Mapping[Any, tuple[float, Array]]]) -> Array:
+    """Correlations of estimates from what they share; see ``joint_of``."""
+    n = len(effects)
+    correlation = np.eye(n)
+    total = [sum(part for part, _ in one.values()) for one in effects]
+    for k in range(n):
+        for m in range(k):
+            shared = 0.0
+            for key in effects[k].keys() & effects[m].keys():
+                (first, u), (second, v) = effects[k][key], effects[m][key]
+                if len(u) == len(v):
+                    shared += math.sqrt(first * second) * _cosine(u, v)
+            scale = math.sqrt(total[k] * total[m])
+            correlation[k, m] = correlation[m, k] = shared / scale if scale > 0 else 0.0
+    return correlation
+
+
+def _cosine(u: Array, v: Array) -> float:
+    scale = math.sqrt(float(u @ u) * float(v @ v))
+    return float(u @ v) / scale if scale > 0 else 0.0
+
+
+def _grid_quantiles(normals: Array) -> Array:
+    """Normals as points of a uniform distribution, away from its ends."""
+    from scipy.special import ndtr
+
+    return np.asarray(np.clip(ndtr(normals), 1e-12, 1 - 1e-12))
+
+
+def _factor(uniform: Array, df: float) -> Array:
+    """``df / chi2`` at quantiles of the chi-square, by interpolation between those of a grid."""
+    from scipy.special import chdtri, ndtr, ndtri
+
+    if math.isinf(df):
+        return np.ones(len(uniform))
+    points = np.linspace(-7.1, 7.1, GRID)
+    logs = np.log(df / chdtri(df, ndtr(-points)))
+    return np.asarray(np.exp(np.interp(ndtri(uniform), points, logs)))
+
+
+def _p_of(surrogate: Surrogate, errors: Array) -> Array:
+    """Two-sided p-values of errors, by interpolation of the logarithm between those of a grid."""
+    positive = errors[errors > 0]
+    if not len(positive):
+        return np.ones(len(errors))
+    points = np.geomspace(positive.min(), positive.max(), GRID)
+    logs = np.log([max(surrogate.beyond(x), 1e-300) for x in points])
+    return np.asarray(np.exp(np.interp(np.log(np.maximum(errors, points[0])), np.log(points), logs)))
+
+
+def _root(correlation: Array) -> Array:
+    """A matrix whose square is ``correlation``, negative eigenvalues (rounding) taken as 0."""
+    values, vectors = np.linalg.eigh(correlation)
+    return np.asarray((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T)
