@@ -47,7 +47,7 @@ class Prepared(ABC):
     #: Whether a score is the mean of scores of single examples.
     linear: bool = False
 
-    def deciding(self) -> int:
+    def deciding(self) -> float:
         """How many examples can move a score that has come to an end of its scale."""
         return self.n_examples
 

@@ -33,9 +33,9 @@ class _PreparedF1(_Classes):
 
     scale = "share"
 
-    def deciding(self) -> int:
-        """Examples that are positive, or that any run takes for it: no others count."""
-        return max(1, int((self.gold.astype(bool) | self.predicted.astype(bool).any(axis=0)).sum()))
+    def deciding(self) -> float:
+        """Positive labels and positive answers of a run on average: F1 is the share of hits in these, each counted twice."""
+        return max(1.0, float(self.gold.sum()) + float(self.predicted.sum(axis=1).mean()))
 
     def draws(self, weights: Array) -> Array:
         """See ``Prepared.draws``."""
@@ -111,7 +111,7 @@ class _PreparedMatthews(_Classes):
 
     scale = "correlation"
 
-    def deciding(self) -> int:
+    def deciding(self) -> float:
         """Examples of the rarest class: the correlation hangs on these most."""
         return int(np.unique(self.gold, return_counts=True)[1].min())
 

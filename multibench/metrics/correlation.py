@@ -18,7 +18,7 @@ PIECE, STRIP = 64, 16
 class _Values(Prepared):
     scale = "correlation"
 
-    def deciding(self) -> int:
+    def deciding(self) -> float:
         """None: of points on one line no number says how far others might lie from it."""
         return 0
 

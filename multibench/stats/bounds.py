@@ -87,7 +87,7 @@ def least_variance(examples: float, n_units: float) -> float:
     """The examples' part of the variance of a difference of shares, never less than few discordant answers allow.
 
     ``examples n_units^2`` is about the number of units on which the sides differ. Were it 0, the true share of such
-    units could still be that of an exact bound; from five on nothing is changed.
+    units could still be that of an exact bound. It is meant for fewer than five such units.
     """
     discordant = examples * n_units**2
     return max(discordant, NO_DISCORDANCE + GROWTH * discordant) / n_units**2

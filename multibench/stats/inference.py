@@ -17,7 +17,14 @@ from typing import Any
 import numpy as np
 
 from multibench.metrics.base import Array
-from multibench.stats.bounds import Scale, clopper_pearson, correlation_bounds, least_variance, share_bounds
+from multibench.stats.bounds import (
+    FEW_ANSWERS,
+    Scale,
+    clopper_pearson,
+    correlation_bounds,
+    least_variance,
+    share_bounds,
+)
 from multibench.stats.estimate import Estimate, plain
 from multibench.stats.factors import Parts, difference_parts, group_parts
 from multibench.stats.layout import Group
@@ -43,8 +50,6 @@ class Inference:
     p_value: float
     p_greater: float
     p_less: float
-    few: tuple[str, ...] = ()
-    """Sentences on factors with two to four units: what one more would buy."""
     columns: Array = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
     """Scores of units averaged over runs (their difference), ``(n_units,)``."""
 
@@ -52,6 +57,11 @@ class Inference:
     def surrogate(self) -> Surrogate:
         """The distribution of the error. Raises ``StatisticsError`` where it is unknown."""
         return Surrogate(self.moments)
+
+    @cached_property
+    def few(self) -> tuple[str, ...]:
+        """Sentences on factors with two to four units: what one more would buy."""
+        return tuple(_few(self.moments, self.estimate.level)) if self.known else ()
 
     @property
     def effects(self) -> dict[str, tuple[float, Array]]:
@@ -81,8 +91,10 @@ class Inference:
             "examples": self.moments.examples,
             **{name: term.point for name, term in self.moments.terms.items()},
         }
-        kept = {k: plain(v) for k, v in vars(self).items() if k not in ("moments", "surrogate", "columns")}
-        return {**kept, "variance": plain(parts)}
+        kept = {
+            k: plain(v) for k, v in vars(self).items() if k not in ("moments", "surrogate", "columns", "few")
+        }
+        return {**kept, "variance": plain(parts), "few": list(self.few)}
 
     def __str__(self) -> str:
         return f"{self.estimate}, p = {self.p_value:.3g} two-sided"
@@ -143,6 +155,7 @@ def difference_inference(
         estimand=what,
         n_seeds=base.n_seeds if paired else base.n_seeds + experiment.n_seeds,
         n_runs=base.n_runs + experiment.n_runs,
+        discordant=problem.discordant(base, experiment),
     )
 
 
@@ -155,16 +168,21 @@ def infer(
     n_seeds: int,
     n_runs: int,
     rows: Array | None = None,
+    discordant: float = math.inf,
 ) -> Inference:
     """The inference from the parts of a variance, on the scale of the problem's metric.
 
-    ``rows`` are the runs behind a mean; without them it is a difference.
+    ``rows`` are the runs behind a mean; without them it is a difference, and ``discordant`` units tell its sides apart.
     """
     difference = rows is None
     moments = replace(parts.moments, examples_df=_examples_df(parts, problem))
-    units = problem.deciding
-    if difference and problem.scale == "share" and not math.isnan(moments.examples):
-        moments = replace(moments, examples=least_variance(moments.examples, units))
+    if (
+        difference
+        and problem.scale == "share"
+        and not math.isnan(moments.examples)
+        and discordant < FEW_ANSWERS
+    ):
+        moments = replace(moments, examples=least_variance(moments.examples, problem.deciding))
     value, reason = moments.value, ""
     low = high = half = error = math.nan
     greater = less = both = math.nan
@@ -199,8 +217,7 @@ def infer(
         "; ".join(parts.caveats),
         over=_listed(over),
     )
-    few = () if reason else tuple(_few(moments, level, difference))
-    return Inference(estimate, moments, both, greater, less, few, parts.columns)
+    return Inference(estimate, moments, both, greater, less, parts.columns)
 
 
 def _examples_df(parts: Parts, problem: Problem) -> float:
@@ -243,7 +260,7 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _few(moments: Moments, level: float, difference: bool) -> list[str]:
+def _few(moments: Moments, level: float) -> list[str]:
     """What one more unit of each factor with few of them would buy."""
     sentences = []
     now = Surrogate(moments).half_width(level)

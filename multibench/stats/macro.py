@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike
 
 from multibench.errors import StatisticsError
 from multibench.metrics.base import Array
-from multibench.stats.bounds import least_variance, share_bounds
+from multibench.stats.bounds import FEW_ANSWERS, least_variance, share_bounds
 from multibench.stats.estimate import Estimate, plain
-from multibench.stats.factors import PRETRAINING, difference_parts, group_parts
+from multibench.stats.factors import PRETRAINING, Parts, difference_parts, group_parts
 from multibench.stats.inference import METHOD, Inference
 from multibench.stats.layout import Group, RunInfo, sides
 from multibench.stats.problem import MetricLike, Problem, prepare
@@ -157,12 +157,7 @@ def _inference(
     values = [one.moments.value for one in parts]
     examples = np.array([one.moments.examples for one in parts]) * weights**2
     if compare:
-        floor = [
-            least_variance(one.moments.examples, t.problem.deciding)
-            for one, t in zip(parts, tasks, strict=True)
-        ]
-        shares = all(task.problem.scale == "share" for task in tasks)
-        examples = np.array(floor) * weights**2 if shares else examples
+        examples = np.array([_examples(o, t) for o, t in zip(parts, tasks, strict=True)]) * weights**2
     spread = float(sum(v**2 / one.moments.examples_df for v, one in zip(examples, parts, strict=True)))
     variance = float(examples.sum())
     terms = _terms([one.moments.terms for one in parts], weights)
@@ -170,6 +165,13 @@ def _inference(
     moments = Moments(float(weights @ values), variance, max(1.0, df), terms)
     caveats = dict.fromkeys(c for one in parts for c in one.caveats)
     return _concluded(moments, tasks, compare, paired, level, tuple(caveats)), values
+
+
+def _examples(parts: Parts, task: _Task) -> float:
+    """The examples' part of a task's difference, which few discordant answers do not show."""
+    problem, own = task.problem, parts.moments.examples
+    few = problem.discordant(task.groups[0], task.groups[1]) < FEW_ANSWERS
+    return least_variance(own, problem.deciding) if problem.scale == "share" and few else own
 
 
 def _terms(of_tasks: Sequence[Mapping[str, Term]], weights: Array) -> dict[str, Term]:

@@ -121,6 +121,16 @@ class Problem:
         right, wrong = (values > 0).any(axis=0), (values < 1).any(axis=0)
         return tuple(len(np.unique(self.clusters[flags])) for flags in (right, wrong))  # type: ignore[return-value]
 
+    def discordant(self, base: Group, experiment: Group) -> float:
+        """How many units have another score on the two sides; infinite where scores are no means and differ at all."""
+        if not isinstance(self.prepared, PreparedMean):
+            scores = [self.pseudo_scores[g.rows].mean(axis=0) for g in (base, experiment)]
+            return 0.0 if np.allclose(*scores, rtol=0, atol=1e-12) else math.inf
+        values = self.prepared.values
+        means = [g.mixing().mean(axis=0) @ values[g.rows] for g in (base, experiment)]
+        apart = np.abs(means[1] - means[0]) > 1e-9
+        return float(apart.sum() if self.clusters is None else len(np.unique(self.clusters[apart])))
+
     @cached_property
     def _sizes(self) -> Array:
         assert self.clusters is not None
