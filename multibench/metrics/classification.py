@@ -34,7 +34,7 @@ class _PreparedF1(_Classes):
     scale = "share"
 
     def deciding(self) -> float:
-        """Positive labels and positive answers of a run on average: F1 is the share of hits in these, each counted twice."""
+        """Positive labels and a run's positive answers: F1 is the share of hits in these, each counted twice."""
         return max(1.0, float(self.gold.sum()) + float(self.predicted.sum(axis=1).mean()))
 
     def draws(self, weights: Array) -> Array:

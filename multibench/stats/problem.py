@@ -124,8 +124,8 @@ class Problem:
     def discordant(self, base: Group, experiment: Group) -> float:
         """How many units have another score on the two sides; infinite where scores are no means and differ at all."""
         if not isinstance(self.prepared, PreparedMean):
-            scores = [self.pseudo_scores[g.rows].mean(axis=0) for g in (base, experiment)]
-            return 0.0 if np.allclose(*scores, rtol=0, atol=1e-12) else math.inf
+            first, second = (self.pseudo_scores[g.rows].mean(axis=0) for g in (base, experiment))
+            return 0.0 if np.allclose(first, second, rtol=0, atol=1e-12) else math.inf
         values = self.prepared.values
         means = [g.mixing().mean(axis=0) @ values[g.rows] for g in (base, experiment)]
         apart = np.abs(means[1] - means[0]) > 1e-9
