@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from multibench.errors import ResultsError
-from multibench.reports.scores import chosen_title
 from multibench.results import Chosen, Results
 from multibench.results.filters import RunFilter, parse_filter
 
@@ -43,24 +42,20 @@ def checkpoint_groups(chosen: Iterable[Chosen]) -> list[CheckpointGroup]:
     """The groups that ``chosen`` holds, by family, size and step."""
     found: dict[tuple[Any, ...], CheckpointGroup] = {}
     for one in chosen:
+        assert one.place is not None  # as ``select_settings`` gives it
         fields = one.runs[0].fields
         known = fields["pretraining_seed"] is not None
         own = {run.fields["pretraining_seed" if known else "checkpoint"] for run in one.runs}
-        keys = ("family", "step", "parameters") if known else ("family", "checkpoint")
         before = found.get(one.group)
         found[one.group] = CheckpointGroup(
-            chosen_title(one),
+            one.place.name,
             fields["family"],
             fields["step"],
             fields["parameters"],
             frozenset(own) | (before.seeds if before else frozenset()),
-            RunFilter(chosen_title(one), tuple((key, (_value(fields[key]),)) for key in keys)),
+            RunFilter(one.place.name, one.place.conditions),
         )
     return sorted(found.values(), key=lambda g: (g.family, g.parameters or 0, g.step or 0, g.title))
-
-
-def _value(value: Any) -> str:
-    return "none" if value is None else str(value)
 
 
 def reference_group(
