@@ -1,9 +1,9 @@
 """Which runs may stand in one row: those that differ in their seeds, and in nothing else that can change a number.
 
 A name is no proof. A local folder may have been overwritten, and a file of training examples may have changed, between
-two runs that carry the same labels. So runs are parted by content: of one family, size and step, a pretraining
-seed that has two sets of weights has two checkpoints, each of which stands alone; and of one task, runs on different training data
-are different groups. Each group says in a few words (``mark``) why it is not the whole of its name.
+two runs that carry the same labels. So runs are parted by content: of one family, size and step, a pretraining seed
+that has two sets of weights has two checkpoints, each of which stands alone; and of one task, runs on different
+training data are different groups. Each group says in a few words (``mark``) why it is not the whole of its name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from typing import Any, Protocol
 
 from multibench.errors import ResultsError
 
-__all__ = ["Partition", "Place", "Run", "differing", "refuse_twins", "short_digests"]
+__all__ = [
+    "Partition",
+    "Place",
+    "Run",
+    "differing",
+    "refuse_namesakes",
+    "refuse_twins",
+    "short_digests",
+]
 
 Group = tuple[Any, ...]
 Conditions = tuple[tuple[str, tuple[str, ...]], ...]
@@ -291,6 +299,16 @@ def _training_note(
 
 def _runs(runs: Sequence[Run]) -> str:
     return f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
+
+
+def refuse_namesakes(runs: Sequence[Run]) -> None:
+    """Raise ``ResultsError`` if a name of ``runs`` stands for several checkpoints or sets of training data.
+
+    For whatever names runs by their labels alone, as layouts of other tools do.
+    """
+    notes = Partition(runs).notes
+    if notes:
+        raise ResultsError(notes[0])
 
 
 def refuse_twins(runs: Sequence[Run]) -> None:
