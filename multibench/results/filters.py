@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from multibench.errors import SuiteError
-from multibench.registry import nearest_or_all
+from multibench.recipes import Hyperparameters
+from multibench.registry import near_matches
 
 __all__ = ["DIGESTS", "RunFilter", "parse_filter"]
 
@@ -42,7 +43,9 @@ def parse_filter(text: str, fields: Sequence[str]) -> RunFilter:
         if not equals or not value.strip():
             raise SuiteError(f"The filter {text!r} is not of the form key=value[,key=value].")
         if key not in fields:
-            hint = nearest_or_all(key, fields)
+            near = near_matches(key, fields, limit=1)
+            others = ", ".join(name for name in fields if name not in Hyperparameters.model_fields)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {others}, and the hyperparameters."
             raise SuiteError(f"The filter {text!r} names '{key}', which is no field of runs; {hint}")
         conditions.append((key, tuple(v.strip() for v in value.split("|"))))
     return RunFilter(text, tuple(conditions))

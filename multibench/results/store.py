@@ -123,14 +123,29 @@ def read_predictions(path: Path, content: bytes | None = None) -> Predictions:
         table = pq.ParquetFile(source).read(use_threads=False)  # waking threads takes longer than most files
         count = sum(name.startswith("output_") for name in table.column_names)
         outputs = np.stack([table[f"output_{k}"].to_numpy() for k in range(count)], axis=1)
-        return Predictions(
+        found = Predictions(
             ids=tuple(table["id"].to_pylist()),
             outputs=outputs,
             labels=table["label"].to_numpy() if "label" in table.column_names else None,
             texts=tuple(table["text"].to_pylist()) if "text" in table.column_names else None,
         )
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        raise ResultsError(f"{path} cannot be read as predictions: {str(error).splitlines()[0]}") from error
+        _refuse_types(found)
+        return found
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ResultsError(f"{path} cannot be read as predictions: {why}") from error
+
+
+def _refuse_types(found: Predictions) -> None:
+    """Raise ``ValueError`` for columns of other types than ``Predictions`` has."""
+    if not all(isinstance(name, str) for name in found.ids):
+        raise ValueError("its ids are no texts.")
+    if found.outputs.dtype != np.float32:
+        raise ValueError("its outputs are no numbers of the type float32.")
+    if found.labels is not None and found.labels.dtype not in (np.int64, np.float64):
+        raise ValueError("its labels are no numbers.")
+    if found.texts is not None and not all(isinstance(text, str) for text in found.texts):
+        raise ValueError("its answers are no texts.")
 
 
 def _sha256(path: Path) -> str:
