@@ -130,7 +130,8 @@ def _settings_model() -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for name, field in Hyperparameters.model_fields.items():
         named = {type(value) for value in get_args(field.annotation)} == {str}
-        fields[name] = (str | None if named else field.annotation | None, None)
+        type_: Any = str | None if named else field.annotation | None
+        fields[name] = (type_, ... if field.is_required() else None)
     return create_model("_Settings", __base__=_Part, **fields)
 
 
