@@ -46,7 +46,7 @@ def grid(count):
 def record_of(seed, step, rate, finetuning_seed, task, outputs, labels):
     """What a finished run records, as ``execution.run`` does."""
     settings = Hyperparameters(learning_rate=rate, batch_size=32, epochs=3)
-    identity = RunIdentity.of(f"{seed}-{step}", task, "train", settings, derive_seeds(finetuning_seed))
+    identity = RunIdentity.of(f"{seed}-{step}", task, "1" * 64, settings, derive_seeds(finetuning_seed))
     metrics = {name: METRICS.get(name).score(labels, outputs) for name in task.metrics}
     return identity.run_id, {
         "status": "finished",

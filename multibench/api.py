@@ -253,7 +253,12 @@ def status(
             count(stored.fields["task"], state)
             if state != "done":
                 reasons.append(f"{stored.run_id} {state}: {stored.manifest['reason']}")
-        return {"name": str(path), "tasks": tasks, "reasons": reasons, "remarks": list(opened.damaged)}
+        return {
+            "name": str(path),
+            "tasks": tasks,
+            "reasons": reasons,
+            "remarks": [*opened.partition.notes, *opened.damaged],
+        }
     made = plan(suite_or_results, results, data, checkpoints, overrides)
     store = RunStore(results / made.suite.name)
     running = Claims(store.folder / "claims").living()
@@ -277,13 +282,13 @@ def verify_results(results: Path) -> dict[str, Any]:
             except ResultsError as error:
                 reason = str(error)
             if reason is not None:
-                damaged[run_id] = reason
+                damaged[run_id if run_id not in damaged else f"{store.folder.name}/{run_id}"] = reason
     return {"runs": runs, "damaged": damaged}
 
 
 def export(
     what: Literal["glue-submission", "squad", "google-predictions"],
-    results: Path,
+    results: Path | Results,
     out: Path,
     where: str = "",
     select: str | None = None,
@@ -299,7 +304,8 @@ def export(
     """
     from multibench.scoring import export_glue_submission, export_squad
 
-    runs = Results.open(results).where(where)
+    opened = results if isinstance(results, Results) else Results.open(results)
+    runs = opened.where(where)
     if what == "google-predictions":
         from multibench.exchange import export_google_predictions
 

@@ -47,14 +47,21 @@ def stamp(path: Path) -> list[int]:
 def remembered_digest(kind: str, files: Iterable[Path], make: Callable[[], str]) -> str:
     """The hexadecimal digest that ``make()`` gives, or gave when it was called for these very files.
 
-    Whether they are the same shows in paths and stamps. ``kind`` tells digests of one file apart.
+    Whether they are the same shows in paths and stamps. ``kind`` tells digests of one file apart. What is kept is
+    sealed, so that a bit that changed on the disk makes it worthless, not another digest.
     """
     stats = [(str(path.resolve()), *stamp(path)) for path in files]
     cached = cache_folder() / "digests" / hashlib.sha256(json.dumps([kind, stats]).encode()).hexdigest()
-    with contextlib.suppress(OSError, ValueError):  # not there, or no digest
-        known = cached.read_text("ascii")
-        if len(known) in {40, 64} and int(known, 16) >= 0:
-            return known
-    digest = make()
-    keep(cached, digest.encode("ascii"))
-    return digest
+    with contextlib.suppress(OSError):  # not there
+        raw = cached.read_bytes()
+        digest, _, seal = raw.partition(b"\n")
+        if seal == _seal(cached.name, digest):
+            return digest.decode("ascii")
+    made = make()
+    keep(cached, made.encode("ascii") + b"\n" + _seal(cached.name, made.encode("ascii")))
+    return made
+
+
+def _seal(name: str, content: bytes) -> bytes:
+    """A checksum of what is kept under a name, in hexadecimal digits."""
+    return hashlib.blake2b(content, key=bytes.fromhex(name), digest_size=32).hexdigest().encode("ascii")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from multibench.cli.common import FormatOption, ResultsArgument, print_table
+from multibench.cli.common import AcceptOption, FormatOption, ResultsArgument, print_table, reading
 
 __all__ = ["add_verbs"]
 
@@ -54,13 +54,13 @@ def scores(
     nboot: NbootOption = 2000,
     confidence: LevelOption = 0.95,
     format_: FormatOption = "text",
+    accept_damaged: AcceptOption = False,
 ) -> None:
     """Scores with intervals for each group of checkpoints, task and metric."""
     from multibench.reports import scores as make
-    from multibench.results import Results
 
-    chosen = Results.open(results).where(where)
-    print_table(make(chosen, metric, select, nboot, confidence), format_)
+    with reading(results, accept_damaged) as opened:
+        print_table(make(opened.where(where), metric, select, nboot, confidence), format_)
 
 
 def compare(
@@ -80,14 +80,14 @@ def compare(
     nboot: NbootOption = 2000,
     confidence: LevelOption = 0.95,
     format_: FormatOption = "text",
+    accept_damaged: AcceptOption = False,
 ) -> None:
     """Base against experiments by multi-bootstrap, with intervals, p-values and their adjustment."""
     from multibench.reports import compare as make
-    from multibench.results import Results
 
-    opened = Results.open(results)
-    table = make(opened, base, expt, task, metric, paired, select, nboot, confidence, match or ())
-    print_table(table, format_)
+    with reading(results, accept_damaged) as opened:
+        table = make(opened, base, expt, task, metric, paired, select, nboot, confidence, match or ())
+        print_table(table, format_)
 
 
 def variance(
@@ -97,12 +97,13 @@ def variance(
     select: SelectOption = None,
     confidence: LevelOption = 0.95,
     format_: FormatOption = "text",
+    accept_damaged: AcceptOption = False,
 ) -> None:
     """Where the noise comes from: pretraining seeds, fine-tuning seeds, examples, interactions."""
     from multibench.reports import variance as make
-    from multibench.results import Results
 
-    print_table(make(Results.open(results).where(where), metric, select, confidence), format_)
+    with reading(results, accept_damaged) as opened:
+        print_table(make(opened.where(where), metric, select, confidence), format_)
 
 
 def power(
@@ -121,16 +122,14 @@ def power(
     ),
     confidence: LevelOption = 0.95,
     format_: FormatOption = "text",
+    accept_damaged: AcceptOption = False,
 ) -> None:
     """How many seeds, and runs a seed, would settle a comparison whose noise was measured."""
     from multibench.reports import power as make
-    from multibench.results import Results
 
-    opened = Results.open(results)
-    table = make(
-        opened, effect, base, expt, task, metric, paired, select, target, half_width, budget_hours, confidence
-    )
-    print_table(table, format_)
+    asked = (effect, base, expt, task, metric, paired, select, target, half_width, budget_hours, confidence)
+    with reading(results, accept_damaged) as opened:
+        print_table(make(opened, *asked), format_)
 
 
 def dynamics(
@@ -148,13 +147,14 @@ def dynamics(
     ] = 0.05,
     confidence: LevelOption = 0.95,
     format_: FormatOption = "text",
+    accept_damaged: AcceptOption = False,
 ) -> None:
     """Scores along pretraining steps, and the step from which they are equivalent to the last one's."""
     from multibench.reports import dynamics as make
-    from multibench.results import Results
 
-    chosen = Results.open(results).where(where)
-    print_table(make(chosen, task, metric, margin, family, select, alpha, confidence), format_)
+    with reading(results, accept_damaged) as opened:
+        chosen = opened.where(where)
+        print_table(make(chosen, task, metric, margin, family, select, alpha, confidence), format_)
 
 
 def instances(
@@ -180,11 +180,11 @@ def instances(
     ] = "benjamini-hochberg",
     confidence: LevelOption = 0.95,
     format_: FormatOption = "text",
+    accept_damaged: AcceptOption = False,
 ) -> None:
     """Single examples: agreement of runs, the hardest ones, and those that two groups differ on."""
     from multibench.reports import instances as make
-    from multibench.results import Results
 
-    chosen = Results.open(results).where(where)
-    table = make(chosen, show, base, expt, task, metric, paired, select, top, alpha, method, confidence)
-    print_table(table, format_)
+    asked = (show, base, expt, task, metric, paired, select, top, alpha, method, confidence)
+    with reading(results, accept_damaged) as opened:
+        print_table(make(opened.where(where), *asked), format_)

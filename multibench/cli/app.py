@@ -20,6 +20,7 @@ from multibench.cli import (
     running,
     scoring,
 )
+from multibench.cli.common import echo
 from multibench.errors import MultibenchError
 
 __all__ = ["app", "main"]
@@ -37,7 +38,7 @@ def _version(value: bool) -> None:
     if value:
         from importlib.metadata import version
 
-        typer.echo(f"multibench {version('multibench')}")
+        echo(f"multibench {version('multibench')}")
         raise typer.Exit
 
 
@@ -70,7 +71,7 @@ def main() -> None:
     try:
         app()
     except MultibenchError as error:
-        typer.echo(f"multibench: {error}", err=True)
+        echo(f"multibench: {' '.join(str(error).splitlines())}", err=True)
         raise SystemExit(2) from None
     except BrokenPipeError:
         # The reader (head, less) has what it wanted.

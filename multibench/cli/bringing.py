@@ -14,6 +14,7 @@ from multibench.cli.common import (
     OfflineOption,
     ResultsArgument,
     SetOption,
+    echo,
     print_json,
 )
 
@@ -59,11 +60,9 @@ def fetch(
     if json:
         print_json(fetched.to_dict())
     else:
-        typer.echo(
-            f"{len(fetched.checkpoints)} checkpoints and {len(fetched.data)} splits of data are in {out}."
-        )
+        echo(f"{len(fetched.checkpoints)} checkpoints and {len(fetched.data)} splits of data are in {out}.")
         for remark in fetched.remarks:
-            typer.echo(remark)
+            echo(remark)
 
 
 @verify.command("checkpoint")
@@ -83,13 +82,13 @@ def verify_checkpoint(
         print_json([each.to_dict() for each in verified])
     else:
         for each in verified:
-            typer.echo(f"{each.checkpoint.id}  ({each.path})")
+            echo(f"{each.checkpoint.id}  ({each.path})")
             for check in each.checks:
-                typer.echo(f"  {_MARKS[check.ok]:<7}{check.name:<13}{check.says}")
+                echo(f"  {_MARKS[check.ok]:<7}{check.name:<13}{check.says}")
             if each.fingerprint is not None:
                 for sentence, piece, probability in each.fingerprint.gaps():
-                    typer.echo(f"  {'-':<7}{'masked':<13}{sentence} -> {piece} ({probability:.0%})")
-                typer.echo(f"  {'-':<7}{'sha256':<13}{each.weights}")
+                    echo(f"  {'-':<7}{'masked':<13}{sentence} -> {piece} ({probability:.0%})")
+                echo(f"  {'-':<7}{'sha256':<13}{each.weights}")
     if not all(each.ok for each in verified):
         raise typer.Exit(1)
 
@@ -104,7 +103,7 @@ def verify_results(results: ResultsArgument, json: JsonOption = False) -> None:
         print_json(damaged)
     else:
         for run_id, reason in damaged["damaged"].items():
-            typer.echo(f"{run_id}: {reason}")
-        typer.echo(f"{damaged['runs']} runs checked, {len(damaged['damaged'])} damaged.")
+            echo(f"{run_id}: {reason}")
+        echo(f"{damaged['runs']} runs checked, {len(damaged['damaged'])} damaged.")
     if damaged["damaged"]:
         raise typer.Exit(1)

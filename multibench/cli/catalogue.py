@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from multibench.cli.common import JsonOption, print_json
+from multibench.cli.common import JsonOption, echo, print_json
 
 __all__ = ["add_verbs"]
 
@@ -36,7 +36,7 @@ def list_(
 
     rows = tuple({name: _short(entry.get(name)) for name in columns} for entry in entries)
     table = Table(f"{len(rows)} {kind}", columns, rows, _notes(kind, family))
-    typer.echo(table.render("text"), nl=False)
+    echo(table.render("text"), nl=False)
 
 
 def show(
@@ -51,7 +51,7 @@ def show(
         return
     import yaml
 
-    typer.echo(yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, width=110), nl=False)
+    echo(yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, width=110), nl=False)
 
 
 def init(
@@ -65,9 +65,9 @@ def init(
 
     text = api.init(family, out)
     if out is None:
-        typer.echo(text, nl=False)
+        echo(text, nl=False)
     else:
-        typer.echo(f"{out} is written; `multibench plan {out}` says what it would run.", err=True)
+        echo(f"{out} is written; `multibench plan {out}` says what it would run.", err=True)
 
 
 def _entries(kind: Kind, family: str | None) -> tuple[list[dict[str, Any]], tuple[str, ...]]:

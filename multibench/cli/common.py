@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from multibench.printable import printable
+
 if TYPE_CHECKING:
     from multibench.reports import Table
+    from multibench.results import Results
 
 __all__ = [
+    "AcceptOption",
     "CheckpointsOption",
     "DataOption",
     "FormatOption",
@@ -22,8 +27,11 @@ __all__ = [
     "ResultsOption",
     "SetOption",
     "SuiteArgument",
+    "echo",
     "print_json",
     "print_table",
+    "reading",
+    "tell_left_out",
 ]
 
 SuiteArgument = Annotated[
@@ -54,9 +62,53 @@ FormatOption = Annotated[
 ]
 
 
+AcceptOption = Annotated[
+    bool,
+    typer.Option("--accept-damaged", help="End with exit code 0 though damaged runs were left out."),
+]
+
+_TOLD = 10
+
+
+def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print text that may hold names of strangers, on standard output or standard error."""
+    typer.echo(printable(str(text)), err=err, nl=nl)
+
+
+@contextmanager
+def reading(results: Path, accept: bool = False) -> Iterator[Results]:
+    """The runs below ``results``; at the end it is said which are damaged and were left out.
+
+    Ends with exit code 1 if any were, unless the user accepts that.
+    """
+    from multibench.results import Results
+
+    opened = Results.open(results)
+    try:
+        yield opened
+    finally:
+        tell_left_out(opened.damaged)
+    if opened.damaged and not accept:
+        raise typer.Exit(1)
+
+
+def tell_left_out(damaged: Sequence[str]) -> None:
+    """Say on standard error which runs are not in what was made."""
+    for sentence in damaged[:_TOLD]:
+        echo(f"Left out, being damaged: {sentence}", err=True)
+    if len(damaged) > _TOLD:
+        echo(f"Left out, being damaged, are {len(damaged) - _TOLD} runs more.", err=True)
+    if damaged:
+        echo(
+            f"{len(damaged)} damaged run{'' if len(damaged) == 1 else 's'} left out; `multibench verify results` "
+            "lists all, `multibench run` makes those of its suite again.",
+            err=True,
+        )
+
+
 def print_table(table: Table, format_: Literal["text", "json", "csv", "markdown", "latex"]) -> None:
     """A table on standard output."""
-    typer.echo(table.render(format_), nl=False)
+    echo(table.render(format_), nl=False)
 
 
 def print_json(value: object) -> None:
@@ -81,5 +133,5 @@ def print_json(value: object) -> None:
             yield dump(part)
 
     # In full before the first is written: what cannot be JSON leaves no half of it behind.
-    sys.stdout.writelines([*pieces(value, ""), "\n"])
+    sys.stdout.writelines([*map(printable, pieces(value, "")), "\n"])
     sys.stdout.flush()

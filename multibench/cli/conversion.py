@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from multibench.cli.common import CheckpointsOption, JsonOption, OfflineOption, print_json
+from multibench.cli.common import CheckpointsOption, JsonOption, OfflineOption, echo, print_json
 
 __all__ = ["add_verbs"]
 
@@ -38,6 +38,6 @@ def convert(
     if json:
         print_json(conversion.to_dict())
         return
-    typer.echo(f"{conversion.path} holds {conversion.weights} tensors, each read back and equal.")
+    echo(f"{conversion.path} holds {conversion.weights} tensors, each read back and equal.")
     for note in conversion.notes:
-        typer.echo(note)
+        echo(note)

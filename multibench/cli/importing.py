@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from multibench.cli.common import DataOption, JsonOption, print_json
+from multibench.cli.common import DataOption, JsonOption, echo, print_json
 from multibench.errors import DataError
 
 if TYPE_CHECKING:
@@ -128,11 +128,11 @@ def _tell(imported: Imported, json: bool) -> None:
     if json:
         print_json(imported.to_dict())
         return
-    typer.echo(f"{imported.new} runs imported to {imported.folder}; {imported.already} were there already.")
+    echo(f"{imported.new} runs imported to {imported.folder}; {imported.already} were there already.")
     for remark in imported.remarks:
-        typer.echo(remark)
+        echo(remark)
     if imported.absent:
-        typer.echo(f"{len(imported.absent)} files of the index are not there, such as {imported.absent[0]}.")
+        echo(f"{len(imported.absent)} files of the index are not there, such as {imported.absent[0]}.")
 
 
 def _pairs(given: Iterable[str] | None, form: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from multibench.cli.common import FormatOption, print_table
+from multibench.cli.common import FormatOption, echo, print_table
 
 __all__ = ["add_verbs"]
 
@@ -54,6 +54,6 @@ def bench(
         batch_size,
         steps,
         repeats,
-        None if quiet else lambda line: typer.echo(line, err=True),
+        None if quiet else lambda line: echo(line, err=True),
     )
     print_table(table, format_)

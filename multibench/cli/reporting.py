@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from multibench.cli.analysis import LevelOption, MetricOption, NbootOption, SelectOption, WhereOption
-from multibench.cli.common import ResultsArgument
+from multibench.cli.common import AcceptOption, ResultsArgument, echo, reading
 
 __all__ = ["add_verbs"]
 
@@ -33,19 +33,21 @@ def report(
     ] = 0.005,
     nboot: NbootOption = 2000,
     confidence: LevelOption = 0.95,
+    accept_damaged: AcceptOption = False,
 ) -> None:
     """One page that needs no network, with every table as CSV, Markdown and LaTeX and every figure as SVG and PNG."""
     from multibench.reports.page import report as make
 
-    page = make(
-        results,
-        out,
-        where,
-        metric=metric,
-        rule=select,
-        base=base,
-        effect=effect,
-        nboot=nboot,
-        confidence=confidence,
-    )
-    typer.echo(page)
+    with reading(results, accept_damaged) as opened:
+        page = make(
+            opened,
+            out,
+            where,
+            metric=metric,
+            rule=select,
+            base=base,
+            effect=effect,
+            nboot=nboot,
+            confidence=confidence,
+        )
+        echo(page)

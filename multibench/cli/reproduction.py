@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from multibench.cli.common import FormatOption, print_table
+from multibench.cli.common import AcceptOption, FormatOption, print_table, reading
 
 __all__ = ["add_verbs"]
 
@@ -33,10 +33,13 @@ def reproduce(
         str, typer.Option("--where", help="Only runs that this filter accepts: key=value[,key=value].")
     ] = "",
     format_: FormatOption = "text",
+    accept_damaged: AcceptOption = False,
 ) -> None:
     """Published against measured with a verdict for each figure: match, differs or cannot tell."""
     from multibench.reports.reproduction import reproduce as make
-    from multibench.results import Results
 
-    opened = None if results is None else Results.open(results).where(where)
-    print_table(make(reference, opened, margin), format_)
+    if results is None:
+        print_table(make(reference, None, margin), format_)
+        return
+    with reading(results, accept_damaged) as opened:
+        print_table(make(reference, opened.where(where), margin), format_)

@@ -18,7 +18,9 @@ from multibench.cli.common import (
     ResultsOption,
     SetOption,
     SuiteArgument,
+    echo,
     print_json,
+    reading,
 )
 
 __all__ = ["add_verbs"]
@@ -55,7 +57,7 @@ def _stopping(quiet: bool) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if not quiet:
-            typer.echo(_STOPPED, err=True)
+            echo(_STOPPED, err=True)
         raise typer.Exit(130) from None
     finally:
         for number, handler in zip(heeded, before, strict=True):
@@ -97,7 +99,8 @@ def demo(
 
     with _stopping(quiet):
         folder = api.demo(results, workers=_number(workers, "--workers", "processes"), quiet=quiet)
-    typer.echo(demo_page(folder), nl=False)
+    with reading(folder):
+        echo(demo_page(folder), nl=False)
 
 
 def plan(
@@ -119,12 +122,12 @@ def plan(
     if json:
         print_json(plan_summary(made))
     else:
-        typer.echo(plan_text(made))
+        echo(plan_text(made))
         if explain:
             from multibench.execution.local import choose_device, planning_device
             from multibench.planning import explain as how
 
-            typer.echo("\n".join(["", *how(made, planning_device(choose_device("auto")))]))
+            echo("\n".join(["", *how(made, planning_device(choose_device("auto")))]))
 
 
 def run(
@@ -168,7 +171,7 @@ def run(
         made = ", ".join(f"{count} {name}" for name, count in sorted(outcome.made.items()))
         failed = f" {outcome.failed} failed (--retry-failed makes them again)." if outcome.failed else ""
         seconds = f"{outcome.seconds:.{1 if outcome.seconds < 100 else 0}f} s"
-        typer.echo(f"{made or 'Nothing to do: every run is stored'} ({seconds}).{failed}", err=True)
+        echo(f"{made or 'Nothing to do: every run is stored'} ({seconds}).{failed}", err=True)
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -191,4 +194,4 @@ def status(
     if json:
         print_json(found)
     else:
-        typer.echo(status_text(found))
+        echo(status_text(found))

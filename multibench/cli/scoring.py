@@ -8,7 +8,16 @@ from typing import Annotated, Literal
 import typer
 
 from multibench.cli.analysis import SelectOption, WhereOption
-from multibench.cli.common import DataOption, FormatOption, ResultsArgument, print_json, print_table
+from multibench.cli.common import (
+    AcceptOption,
+    DataOption,
+    FormatOption,
+    ResultsArgument,
+    echo,
+    print_json,
+    print_table,
+    reading,
+)
 
 __all__ = ["add_verbs"]
 
@@ -61,9 +70,11 @@ def export(
     where: WhereOption = "",
     select: SelectOption = None,
     data: DataOption = None,
+    accept_damaged: AcceptOption = False,
 ) -> None:
     """Stored predictions as the files that other people's tools take."""
     from multibench import api
 
-    for path in api.export(what, results, out, where, select, data):
-        typer.echo(path)
+    with reading(results, accept_damaged) as opened:
+        for path in api.export(what, opened, out, where, select, data):
+            echo(path)

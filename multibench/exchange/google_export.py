@@ -23,6 +23,7 @@ from multibench.exchange.layout import (
 )
 from multibench.results import Predictions, Results
 from multibench.results.frame import StoredRun
+from multibench.results.partition import refuse_namesakes
 from multibench.scoring.submission import answers_of, write_file
 from multibench.tasks import DataSources, Examples, Task, find_task, load_split
 
@@ -34,9 +35,10 @@ def export_google_predictions(results: Results, out: Path, data: Path | None = N
 
     Every run with predictions on a task's own dev split is written, whatever its setting; runs must be told apart by
     checkpoint, learning rate and fine-tuning seed, which is all that the layout names. ``data`` is where the sentences
-    of Winogender are looked for. Raises ``ResultsError`` if there is nothing to write or two runs would be one file,
-    and ``StorageError`` if ``out`` cannot be written.
+    of Winogender are looked for. Raises ``ResultsError`` if there is nothing to write, two runs would be one file, or
+    one name stands for several checkpoints, and ``StorageError`` if ``out`` cannot be written.
     """
+    refuse_namesakes(results.stored)
     written = _glue(results, out / "GLUE") + _squad(results, out / "SQuAD")
     written += _coreference(results, out / "coref", data)
     if not written:

@@ -21,6 +21,7 @@ from multibench.metrics.squad import answer_outputs
 from multibench.results import Predictions, RunStore, provenance
 from multibench.results.identity import ImportedIdentity
 from multibench.results.summary import collapse_evidence, evaluation_summary
+from multibench.suite.schema import RESERVED
 from multibench.tasks import Examples, Task
 
 __all__ = ["ImportSource", "Imported", "import_folder", "store_items"]
@@ -89,7 +90,13 @@ def import_folder(out: Path, name: str | None, path: Path) -> RunStore:
         raise DataError(
             f"The name {name!r} of the folder for the runs has other characters than A-Z a-z 0-9 _ -."
         )
-    return RunStore(out / (name or _folder_name(path)))
+    chosen = name or _folder_name(path)
+    if chosen.lower() in RESERVED:
+        raise DataError(
+            f"The folder for the runs cannot be called '{chosen}', which is the name of a part of such a folder; "
+            "give another --name."
+        )
+    return RunStore(out / chosen)
 
 
 def _folder_name(path: Path) -> str:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from multibench.planning import Plan, PlannedRun
+from multibench.printable import printable
 
 __all__ = ["BarProgress", "LineProgress", "ProgressReport", "make_progress", "run_title"]
 
@@ -18,7 +19,8 @@ __all__ = ["BarProgress", "LineProgress", "ProgressReport", "make_progress", "ru
 def run_title(run: PlannedRun) -> str:
     """A run in a few words."""
     seed = "own head" if run.finetuning_seed is None else f"seed {run.finetuning_seed}"
-    return f"{run.checkpoint.id}  {run.task.name}  lr {run.settings.learning_rate:g}  {seed}"
+    text = f"{run.checkpoint.id}  {run.task.name}  lr {run.settings.learning_rate:g}  {seed}"
+    return printable(" ".join(text.splitlines()))
 
 
 class ProgressReport:
@@ -65,7 +67,7 @@ class LineProgress(ProgressReport):
 
     def say(self, text: str) -> None:
         """Print one line."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
 
     def begin(self, total: int, done: int) -> None:
         """Remember how many runs there are."""
@@ -95,10 +97,12 @@ class BarProgress(LineProgress):
     def __init__(self) -> None:
         super().__init__()
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn(
+                "{task.description}", markup=False
+            ),  # names are no markup, whatever brackets they have
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
@@ -117,7 +121,7 @@ class BarProgress(LineProgress):
 
     def say(self, text: str) -> None:
         """Print above the bars."""
-        self._progress.console.print(text, markup=False, highlight=False)
+        self._progress.console.print(printable(text), markup=False, highlight=False)
 
     def begin(self, total: int, done: int) -> None:
         """Show the suite's bar."""

@@ -14,6 +14,7 @@ from multibench.checkpoints.download.locate import fetch, find_local, local_chec
 from multibench.checkpoints.folder import CheckpointFolder, open_folder
 from multibench.errors import SuiteError, UnavailableError
 from multibench.planning.cost import Cost, run_cost
+from multibench.planning.generations import generation_remarks
 from multibench.recipes import Hyperparameters
 from multibench.results.identity import RunIdentity
 from multibench.results.index import read_runs
@@ -157,12 +158,19 @@ def make_plan(
     seen: dict[str, str] = {}
     for checkpoint in selected_checkpoints(suite, checkpoint_root):
         folder = _folder(checkpoint, checkpoint_root, may_fetch, on_fetch, remarks)
-        content = folder.content if folder is not None else recorded.get(checkpoint.id)
+        known = recorded.get(checkpoint.id, set())
+        content = folder.content if folder is not None else next(iter(known)) if len(known) == 1 else None
+        if folder is None and len(known) > 1:
+            remarks.append(
+                f"The stored runs of {checkpoint.id} are of {len(known)} different sets of weights; which of them "
+                "count can only be said when the checkpoint is here."
+            )
         if content is not None and seen.setdefault(content, checkpoint.id) != checkpoint.id:
             remarks.append(f"{checkpoint.id} holds the same weights as {seen[content]}; it is counted once.")
             continue
         for part in work:
             runs.extend(_runs_of(part, checkpoint, folder, content, stored.manifests))
+    remarks = [*generation_remarks(runs, stored.manifests), *remarks]
     return Plan(suite, tuple(runs), tuple(remarks), frozenset(stored.damaged), stored.manifests)
 
 
@@ -279,10 +287,11 @@ def _folder(
     return folder
 
 
-def _recorded_contents(stored: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """Checkpoint -> the content digest that its finished runs recorded, if they agree on one."""
+def _recorded_contents(stored: Iterable[dict[str, Any]]) -> dict[str, set[str]]:
+    """Checkpoint -> the content digests that its stored runs recorded."""
     digests: dict[str, set[str]] = {}
     for manifest in stored:
-        name = manifest["labels"]["checkpoint"]
-        digests.setdefault(name, set()).add(manifest["identity"]["checkpoint"])
-    return {name: found.pop() for name, found in digests.items() if len(found) == 1}
+        digest = manifest["identity"]["checkpoint"]
+        if digest is not None:
+            digests.setdefault(manifest["labels"]["checkpoint"], set()).add(digest)
+    return digests

@@ -1,12 +1,20 @@
 """What people read: tables of scores and comparisons, in the formats that they paste."""
 
-from multibench.reports.comparison import compare
-from multibench.reports.dynamics import dynamics
-from multibench.reports.instances import instances
-from multibench.reports.power import power
+from multibench.reports.comparison import compare as _compare
+from multibench.reports.dynamics import dynamics as _dynamics
+from multibench.reports.instances import instances as _instances
+from multibench.reports.left_out import naming_left_out
+from multibench.reports.power import power as _power
 from multibench.reports.reproduction import reproduce
-from multibench.reports.scores import scores
+from multibench.reports.scores import scores as _scores
 from multibench.reports.tables import FORMATS, Table
-from multibench.reports.variance import variance
+from multibench.reports.variance import variance as _variance
 
 __all__ = ["FORMATS", "Table", "compare", "dynamics", "instances", "power", "reproduce", "scores", "variance"]
+
+compare = naming_left_out(_compare)
+dynamics = naming_left_out(_dynamics)
+instances = naming_left_out(_instances)
+power = naming_left_out(_power)
+scores = naming_left_out(_scores)
+variance = naming_left_out(_variance)

@@ -104,7 +104,7 @@ def comparison_table(sides: Iterable[Sides], nboot: int = 2000, confidence: floa
             }
         )
         advice.setdefault(f"report {found.recommended}: {found.why}.", []).append(side.title)
-        notes += found.warnings
+        notes += [*found.warnings, *side.remarks]
         notes += score_notes(side.evaluation, side.metric, side.as_released)
     head = _head(list(dict.fromkeys(filters)), confidence)
     hidden = {"difference", "p", "why"} | {

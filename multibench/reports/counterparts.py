@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multibench.checkpoints import find
-from multibench.errors import UnknownNameError
+from multibench.errors import ResultsError, UnknownNameError
 from multibench.recipes import RECIPES
 from multibench.reference import PublishedCell, Reference, Row
 from multibench.reports.scores import describe_setting
@@ -181,7 +181,15 @@ def _like(results: Results, cell: PublishedCell, row: Row) -> list[StoredRun]:
             f"the published setting was chosen over {len(scope)} pretraining seeds, of which {len(have)} have runs"
         )
     _refuse_part_of_grid(same, {name: values for name, values in allowed.items() if len(values) > 1})
-    chosen = select_settings(Results(same), row.selection)
+    try:
+        chosen = select_settings(Results(same), row.selection)
+    except ResultsError as error:
+        raise Unlike(
+            "several runs share a checkpoint and a fine-tuning seed; narrow them with --where"
+        ) from error
+    marks = sorted({part.place.mark for part in chosen if part.place is not None and part.place.mark})
+    if len(chosen) != 1 and marks:
+        raise Unlike(f"the stored runs are of several groups ({'; '.join(marks)}); narrow them with --where")
     if len(chosen) != 1:
         settings = "; ".join(filter(None, (describe_setting(part) for part in chosen))) or "several groups"
         raise Unlike(f"the stored runs have several settings ({settings}); narrow them with --where")

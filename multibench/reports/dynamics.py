@@ -104,7 +104,8 @@ def _families(
         if fields["pretraining_seed"] is None or fields["step"] is None:
             continue
         if task in (None, chosen.task) and family in (None, fields["family"]):
-            key = (fields["family"], fields["parameters"], chosen.task, fields["held_out"])
+            trained_on = (fields["task_version"], fields["training_data"], fields["imported"])
+            key = (fields["family"], fields["parameters"], chosen.task, fields["held_out"], *trained_on)
             found.setdefault(key, {}).setdefault(fields["step"], []).append(chosen)
     for steps in found.values():
         if all(len(settings) == 1 for settings in steps.values()):

@@ -10,8 +10,16 @@ from multibench.errors import ResultsError
 from multibench.reports.scores import chosen_title
 from multibench.results import Chosen, Results
 from multibench.results.filters import RunFilter, parse_filter
+from multibench.results.partition import short_digests
 
-__all__ = ["CheckpointGroup", "checkpoint_groups", "comparison_pairs", "reference_group"]
+__all__ = [
+    "CheckpointGroup",
+    "checkpoint_groups",
+    "comparison_pairs",
+    "reference_group",
+    "refuse_mixture",
+    "trained_apart",
+]
 
 MOST_STEPS = 4
 
@@ -43,24 +51,20 @@ def checkpoint_groups(chosen: Iterable[Chosen]) -> list[CheckpointGroup]:
     """The groups that ``chosen`` holds, by family, size and step."""
     found: dict[tuple[Any, ...], CheckpointGroup] = {}
     for one in chosen:
+        assert one.place is not None  # as ``select_settings`` gives it
         fields = one.runs[0].fields
         known = fields["pretraining_seed"] is not None
         own = {run.fields["pretraining_seed" if known else "checkpoint"] for run in one.runs}
-        keys = ("family", "step", "parameters") if known else ("family", "checkpoint")
         before = found.get(one.group)
         found[one.group] = CheckpointGroup(
-            chosen_title(one),
+            one.place.name,
             fields["family"],
             fields["step"],
             fields["parameters"],
             frozenset(own) | (before.seeds if before else frozenset()),
-            RunFilter(chosen_title(one), tuple((key, (_value(fields[key]),)) for key in keys)),
+            RunFilter(one.place.name, one.place.conditions),
         )
     return sorted(found.values(), key=lambda g: (g.family, g.parameters or 0, g.step or 0, g.title))
-
-
-def _value(value: Any) -> str:
-    return "none" if value is None else str(value)
 
 
 def reference_group(
@@ -105,3 +109,36 @@ def comparison_pairs(
 def _earlier(group: CheckpointGroup, reference: CheckpointGroup) -> bool:
     same = (group.family, group.parameters) == (reference.family, reference.parameters)
     return same and group.step is not None and group.step < (reference.step or 0)
+
+
+def refuse_mixture(parts: Sequence[Chosen], side: str, task: str) -> None:
+    """Raise ``ResultsError`` if ``parts``, all the runs of one side on ``task``, cannot be taken for one group.
+
+    Checkpoints without a pretraining seed may stand together, as seeds of their own, if they differ in nothing else.
+    """
+    fields = [part.runs[0].fields for part in parts]
+    why = ""
+    if any(each["pretraining_seed"] is not None for each in fields):
+        why = "groups of checkpoints"
+    elif len({(each["family"], each["checkpoint"]) for each in fields}) < len(parts):
+        why = "runs of one name that are not of one group"
+    elif len({(each["training_data"], each["task_version"], each["held_out"]) for each in fields}) > 1:
+        why = "runs on different training data"
+    elif any(part.selection.startswith("none") for part in parts):
+        settings = {str(part.runs[0].manifest["identity"]["hyperparameters"]) for part in parts}
+        why = "runs of different settings" if len(settings) > 1 else ""
+    if why:
+        titles = ", ".join(dict.fromkeys(map(chosen_title, parts)))
+        raise ResultsError(f"The {side} side mixes {why} for {task}: {titles}. Narrow its filter.")
+
+
+def trained_apart(base: Chosen, experiment: Chosen) -> tuple[str, ...]:
+    """A sentence if two sides were trained on different data, which then is a part of their difference."""
+    data = [one.runs[0].fields["training_data"] for one in (base, experiment)]
+    if data[0] == data[1] or None in data:
+        return ()
+    shown = short_digests(data)
+    return (
+        f"{base.task}: base and experiment were trained on different data ({shown[data[0]]} and {shown[data[1]]}), "
+        "and that is a part of their difference.",
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import Any
 
 from multibench.errors import StatisticsError
 from multibench.recipes import RECIPES
@@ -57,7 +58,9 @@ def reproduce(reference: str, results: Results | None = None, margin: float = DE
         name for name in rows[0] if name not in _BESIDE and any(row[name] not in ("", None) for row in rows)
     ]
     title = f"{table.title} ({table.paper})"
-    extra = {"reference": table.name, "suites": [need.to_dict() for need in needs]}
+    extra: dict[str, Any] = {"reference": table.name, "suites": [need.to_dict() for need in needs]}
+    if results is not None and results.damaged:
+        extra["left_out"] = list(results.damaged)
     return Table(title, tuple(columns), tuple(rows), tuple(dict.fromkeys(filter(None, notes))), extra)
 
 

@@ -13,7 +13,6 @@ from multibench.reports.cells import Cell, Quantity, points
 from multibench.reports.scores import chosen_title, describe_setting, metrics_of
 from multibench.reports.tables import Table
 from multibench.results import Chosen, Results
-from multibench.results.frame import StoredRun
 from multibench.stats import collapse_rate, with_and_without_collapsed
 
 __all__ = ["evaluations_of", "run_table", "sensitivity_table", "spread_table", "trouble_table"]
@@ -128,7 +127,7 @@ def trouble_table(results: Results, confidence: float = 0.95) -> Table:
     for run in results.stored:
         rate = run.fields.get("learning_rate")
         setting = "" if rate is None else f"lr {rate:g}"
-        counts[_group_title(run), run.fields["task"], setting][run.manifest["status"]] += 1
+        counts[results.partition.place(run).name, run.fields["task"], setting][run.manifest["status"]] += 1
     rows = []
     for (title, task, setting), found in sorted(counts.items()):
         if found["collapsed"] or found["diverged"] or found["failed"]:
@@ -138,10 +137,6 @@ def trouble_table(results: Results, confidence: float = 0.95) -> Table:
     return Table(
         "Runs that went wrong", tuple(rows[0]), tuple(rows), ("Exact binomial intervals, in percent.",)
     )
-
-
-def _group_title(run: StoredRun) -> str:
-    return chosen_title(Chosen(run.group, run.fields["task"], (run,), {}, ""))
 
 
 def _trouble_row(

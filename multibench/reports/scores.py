@@ -25,7 +25,9 @@ def seed_for(*parts: str) -> int:
 
 
 def chosen_title(chosen: Chosen) -> str:
-    """A group of checkpoints as a person would name it."""
+    """A group of checkpoints as a person would name it, with what tells it from others of that name."""
+    if chosen.place is not None:
+        return chosen.place.name
     labels = chosen.runs[0].fields
     if labels["pretraining_seed"] is None:
         return str(labels["checkpoint"])
@@ -62,7 +64,8 @@ def scores(
     level = Quantity(confidence, f"{confidence:.0%}", "confidence level")
     draws = Quantity(nboot, f"{nboot:,}", "bootstrap draws")
     notes: list[str] = [
-        say("Intervals: ", level, ", ", draws, " multi-bootstrap draws over the factors in 'over'.")
+        say("Intervals: ", level, ", ", draws, " multi-bootstrap draws over the factors in 'over'."),
+        *results.partition.notes,
     ]
     for chosen in select_settings(results, rule):
         subset = Results(chosen.runs)

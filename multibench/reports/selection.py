@@ -102,7 +102,7 @@ def best_of_grid_table(results: Results, confidence: float = 0.95) -> Table | No
     """Expected best of one run of every setting, for grids in which each setting has equally many runs."""
     cells: dict[tuple[Any, ...], list[Chosen]] = defaultdict(list)
     for one in select_settings(results, "none"):
-        cells[one.group, one.task].append(one)
+        cells[one.group, one.task, one.runs[0].fields["held_out"]].append(one)
     rows: list[dict[str, Cell]] = []
     for settings in cells.values():
         sizes = {len(one.runs) for one in settings}

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multibench.errors import ResultsError
+from multibench.reports.groups import refuse_mixture, trained_apart
 from multibench.reports.scores import describe_setting, seed_for
 from multibench.results import Chosen, PredictionTensor, Results, select_settings
 from multibench.results.filters import RunFilter
@@ -48,6 +49,8 @@ class Sides:
     """The filters."""
     at: str = ""
     """What the sides were matched on: ``step 20,000``."""
+    remarks: tuple[str, ...] = ()
+    """What else sets the sides apart, in sentences."""
 
     @property
     def title(self) -> str:
@@ -165,11 +168,8 @@ def _one_setting(side: Results, rule: str | None, name: str, only: str | None) -
                 f"The {name} side has several settings for {task} ({settings}) and its selection rule keeps them "
                 "all. Filter by one of them, or give --select best_mean_dev."
             )
-        if len(parts) > 1 and any(part.runs[0].fields["pretraining_seed"] is not None for part in parts):
-            titles = ", ".join(str(group) for group in groups)
-            raise ResultsError(
-                f"The {name} side mixes groups of checkpoints for {task}: {titles}. Narrow its filter."
-            )
+        if len(parts) > 1:
+            refuse_mixture(parts, name, task)
         runs = tuple(run for part in parts for run in part.runs)
         merged.append(Chosen(groups[0], task, runs, parts[0].varied, parts[0].selection, parts[0].estimand))
     return merged
@@ -211,6 +211,7 @@ def _of_task(
             base=filters[0],
             experiment=filters[1],
             at=at,
+            remarks=trained_apart(base, experiment),
         )
 
 

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from multibench.errors import SuiteError
-from multibench.registry import nearest_or_all
+from multibench.recipes import Hyperparameters
+from multibench.registry import near_matches
 
-__all__ = ["RunFilter", "parse_filter"]
+__all__ = ["DIGESTS", "RunFilter", "parse_filter"]
+
+DIGESTS = frozenset({"weights", "training_data"})
+"""Fields that are long digests: six digits or more of their beginning will do."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class RunFilter:
 
     def accepts(self, run: Mapping[str, Any]) -> bool:
         """Whether ``run`` (labels and settings) has one of the values for every key."""
-        return all(any(_same(run.get(key), value) for value in values) for key, values in self.conditions)
+        return all(_accepted(key, run.get(key), values) for key, values in self.conditions)
 
     def __str__(self) -> str:
         return self.text or "all runs"
@@ -39,10 +43,19 @@ def parse_filter(text: str, fields: Sequence[str]) -> RunFilter:
         if not equals or not value.strip():
             raise SuiteError(f"The filter {text!r} is not of the form key=value[,key=value].")
         if key not in fields:
-            hint = nearest_or_all(key, fields)
+            near = near_matches(key, fields, limit=1)
+            others = ", ".join(name for name in fields if name not in Hyperparameters.model_fields)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {others}, and the hyperparameters."
             raise SuiteError(f"The filter {text!r} names '{key}', which is no field of runs; {hint}")
         conditions.append((key, tuple(v.strip() for v in value.split("|"))))
     return RunFilter(text, tuple(conditions))
+
+
+def _accepted(key: str, value: Any, wanted: tuple[str, ...]) -> bool:
+    if key in DIGESTS and value is not None:
+        # As many digits as tables print are enough; a few more letters would be a name, not a digest.
+        return any(value == start or (len(start) >= 6 and value.startswith(start)) for start in wanted)
+    return any(_same(value, one) for one in wanted)
 
 
 def _same(value: Any, wanted: str) -> bool:

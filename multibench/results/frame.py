@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from multibench.errors import ResultsError
 from multibench.results.filters import RunFilter, parse_filter
 from multibench.results.index import read_runs
+from multibench.results.partition import Partition, short_digests
 from multibench.results.store import Predictions, RunStore
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class StoredRun:
             "recipe": self.manifest["suite"]["recipe"],
             "imported": "imported" in self.manifest,
             "finetuning_seeds": self.manifest.get("imported", {}).get("finetuning_seeds", "crossed"),
+            "weights": self.manifest["identity"]["checkpoint"],
+            "training_data": self.manifest["identity"]["training_data"],
+            "task_version": self.manifest["identity"]["task_version"],
             "run_id": self.run_id,
         }
 
@@ -56,9 +60,10 @@ class StoredRun:
 
     @property
     def group(self) -> tuple[Any, ...]:
-        """What its pretraining seeds vary within: runs of one group differ in seeds only.
+        """What its pretraining seeds vary within, by its labels: family, step and size.
 
-        A checkpoint whose pretraining seed is unknown stands alone.
+        A checkpoint whose pretraining seed is unknown stands alone. Whether the weights and data are those that the
+        labels speak of is the ``Partition``'s to say: by that, runs of one group differ in seeds only.
         """
         labels = self.manifest["labels"]
         if labels["pretraining_seed"] is None:
@@ -98,6 +103,7 @@ class PredictionTensor:
         nested in checkpoints (imported runs say so) have the name of theirs with them: none are equal across
         pretraining seeds.
         """
+        self._refuse_namesakes()
         seeds, finetuning = self._seeds()
         nested = [run["finetuning_seeds"] == "nested" for run in self.runs]
         return {
@@ -106,6 +112,20 @@ class PredictionTensor:
                 f"{k} of {seed}" if own else k for k, seed, own in zip(finetuning, seeds, nested, strict=True)
             ],
         }
+
+    def _refuse_namesakes(self) -> None:
+        """One pretraining seed is one set of weights: raise ``ResultsError`` where it is not."""
+        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for run, seed in zip(self.runs, self._seeds()[0], strict=True):
+            key = (run["family"], run["parameters"], run["step"], seed)
+            other = found.setdefault(key, run)
+            if other["weights"] != run["weights"]:
+                shown = short_digests([other["weights"], run["weights"]])
+                raise ResultsError(
+                    f"{other['run_id']} and {run['run_id']} are both called seed {seed} of {run['family']}, and their "
+                    f"weights differ ({shown[other['weights']]} and {shown[run['weights']]}), so they are no runs of "
+                    "one checkpoint. Keep one with the filter weights=DIGITS."
+                )
 
     def _seeds(self) -> tuple[list[Any], list[int]]:
         """Of pretraining and of fine-tuning, one of each a run; -1 where nothing was fine-tuned."""
@@ -155,21 +175,30 @@ def find_stores(path: Path) -> list[RunStore]:
 class Results:
     """Stored runs, read only. ``Results.open(folder)`` takes a results folder or one suite of it."""
 
-    def __init__(self, runs: Sequence[StoredRun], damaged: Sequence[str] = ()) -> None:
+    def __init__(
+        self, runs: Sequence[StoredRun], damaged: Sequence[str] = (), partition: Partition | None = None
+    ) -> None:
         self.stored = tuple(runs)
         self.damaged = tuple(damaged)
-        """Sentences about runs that cannot be read; they are left out."""
+        """Sentences about runs that are damaged; they are left out."""
+        self._partition = partition
+
+    @cached_property
+    def partition(self) -> Partition:
+        """Which of these runs may stand in one row, and why others may not."""
+        return self._partition or Partition(self.stored)
 
     @classmethod
     def open(cls, path: Path | str) -> Results:
-        """All runs below ``path``; one that two suites share counts once.
+        """All runs below ``path`` that match their checksums; one that two suites share counts once.
 
-        Raises ``ResultsError`` if there are no results, ``SchemaError`` for another schema version.
+        Those that do not are left out and named in ``damaged``, whichever of their files it is. Raises
+        ``ResultsError`` if there are no results, ``SchemaError`` for another schema version.
         """
         runs: dict[str, StoredRun] = {}
         damaged: list[str] = []
         for store in find_stores(Path(path)):
-            stored = read_runs(store)
+            stored = read_runs(store, verify=True)
             damaged += stored.damaged.values()
             for run_id, manifest in stored.manifests.items():
                 found = StoredRun(store, manifest)
@@ -185,9 +214,14 @@ class Results:
         return sorted({key for run in self.stored for key in run.fields})
 
     def where(self, filter_: RunFilter | str) -> Results:
-        """The runs that a filter such as ``family=pocket,step=0`` accepts."""
+        """The runs that a filter such as ``family=pocket,step=0`` accepts.
+
+        A text is a question of its own: the runs are parted anew. A ``RunFilter`` is a part of a larger question, and
+        its groups keep the names that they have there.
+        """
         parsed = parse_filter(filter_, self.fields()) if isinstance(filter_, str) else filter_
-        return Results([run for run in self.stored if parsed.accepts(run.fields)], self.damaged)
+        kept = [run for run in self.stored if parsed.accepts(run.fields)]
+        return Results(kept, self.damaged, None if isinstance(filter_, str) else self.partition)
 
     def evaluations(self) -> list[str]:
         """All ``task.split`` that any run was scored or applied on."""

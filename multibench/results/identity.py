@@ -12,7 +12,7 @@ from multibench.recipes import SPAN_ONLY, Hyperparameters
 from multibench.seeds import Seeds
 from multibench.tasks.task import Task
 
-__all__ = ["IDENTITY_VERSION", "IMPORT_VERSION", "ImportedIdentity", "RunIdentity"]
+__all__ = ["IDENTITY_VERSION", "IMPORT_VERSION", "ImportedIdentity", "RunIdentity", "recomputed_id"]
 
 # All that a run which trains nothing depends on, besides what span tasks add.
 _WITHOUT_TRAINING = ("max_length", "precision")
@@ -122,6 +122,11 @@ class ImportedIdentity:
             "labels": self.labels,
             "predictions": self.predictions,
         }
+
+
+def recomputed_id(identity: dict[str, Any]) -> str:
+    """The id of the run whose ``identity`` stands in ``run.json``, as ``to_dict`` gave it, of whatever version."""
+    return _id_of(identity)
 
 
 def _id_of(content: dict[str, Any]) -> str:

@@ -16,11 +16,13 @@ from typing import Any, NamedTuple
 
 from multibench.cache import keep, stamp
 from multibench.errors import ResultsError, SchemaError
-from multibench.results.store import SCHEMA_VERSION, RunStore, damage_of, files_of
+from multibench.results.manifest import SCHEMA_VERSION
+from multibench.results.store import RunStore, damage_of, files_of
 
 __all__ = ["StoredRuns", "read_runs"]
 
-_HEADER = {"index": 1, "results": SCHEMA_VERSION}
+# Raised when manifests are checked for more before they are remembered.
+_HEADER = {"index": 2, "results": SCHEMA_VERSION}
 
 # Fewer runs than these are read sooner than an index of many is written.
 _WORTH_WRITING = 100

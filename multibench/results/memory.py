@@ -45,4 +45,4 @@ def remembering(results: Results, room: int = ROOM) -> Results:
     """
     stores = {run.store.folder: _RememberingStore(run.store.folder, room) for run in results.stored}
     runs = [StoredRun(stores[run.store.folder], run.manifest) for run in results.stored]
-    return Results(runs, results.damaged)
+    return Results(runs, results.damaged, results.partition)

@@ -1,6 +1,6 @@
 """Choosing one setting of a grid, as papers do, and saying so.
 
-A setting is everything in the hyperparameters. Runs of a group (see ``StoredRun.group``) and task
+A setting is everything in the hyperparameters. Runs of a group (see ``partition.Partition``) and task
 that differ in settings came from a grid; a rule keeps one setting for all seeds of the group. Runs that
 were trained without a part of the training examples, to choose on it, stand apart from those that were not.
 """
@@ -17,6 +17,7 @@ from typing import Any
 from multibench.errors import SuiteError
 from multibench.recipes import SELECTION_RULES
 from multibench.results.frame import Results, StoredRun
+from multibench.results.partition import Place, refuse_twins
 from multibench.tasks import HELD_OUT
 
 __all__ = ["Chosen", "select_settings"]
@@ -38,41 +39,49 @@ class Chosen:
     """For a person: the rule, the split it looked at and how many settings or runs there were."""
     estimand: str = "mean"
     """What is reported over the runs: ``mean`` or ``median``."""
+    place: Place | None = None
+    """The group's name, what tells it from others of that name, and how to find it; None for runs of several."""
 
 
 def select_settings(results: Results, rule: str | None = None) -> list[Chosen]:
     """Group ``results`` by checkpoint group and task, and choose by ``rule`` (see ``recipes.SELECTION_RULES``).
 
     Without ``rule`` each suite's own applies. Failed runs are left out; a diverged run, having no
-    score, counts as 0 in the choice. Raises ``SuiteError`` for an unknown rule.
+    score, counts as 0 in the choice. Raises ``SuiteError`` for an unknown rule, and ``ResultsError`` if two runs of one
+    setting have the same seeds.
     """
     if rule is not None and rule not in SELECTION_RULES:
         raise SuiteError(f"There is no selection rule '{rule}'; there are {', '.join(SELECTION_RULES)}.")
     cells: dict[tuple[Group, str, float | None], dict[str, list[StoredRun]]]
     cells = defaultdict(lambda: defaultdict(list))
+    places: dict[Group, Place] = {}
     for run in results.stored:
         if run.manifest["status"] != "failed":
-            cells[run.group, run.fields["task"], run.fields["held_out"]][_key(run)].append(run)
+            place = results.partition.place(run)
+            places[place.group] = place
+            cells[place.group, run.fields["task"], run.fields["held_out"]][_key(run)].append(run)
     chosen: list[Chosen] = []
     for (group, task, held_out), cell in sorted(
         cells.items(), key=lambda item: _sortable((*item[0][0], *item[0][1:]))
     ):
         settings = [tuple(sorted(runs, key=_order)) for runs in cell.values()]
+        for runs in settings:
+            refuse_twins(runs)
         varied = [*_varied(settings), *([] if held_out is None else ["held_out"])]
-        settings.sort(key=lambda runs: _sortable(tuple(runs[0].fields[name] for name in varied)))
-        chosen.extend(
-            _apply(rule or str(settings[0][0].manifest["suite"]["selection"]), group, task, settings, varied)
-        )
+        settings.sort(key=lambda runs: _sortable(tuple(_setting(runs[0], name) for name in varied)))
+        rule_here = rule or str(settings[0][0].manifest["suite"]["selection"])
+        chosen.extend(_apply(rule_here, places[group], task, settings, varied))
     return chosen
 
 
 def _apply(
-    rule: str, group: Group, task: str, settings: list[tuple[StoredRun, ...]], varied: list[str]
+    rule: str, place: Place, task: str, settings: list[tuple[StoredRun, ...]], varied: list[str]
 ) -> list[Chosen]:
     split = _selection_split([run for runs in settings for run in runs])
 
     def one(runs: tuple[StoredRun, ...], text: str, estimand: str = "mean") -> Chosen:
-        return Chosen(group, task, runs, {name: runs[0].fields[name] for name in varied}, text, estimand)
+        own = {name: _setting(runs[0], name) for name in varied}
+        return Chosen(place.group, task, runs, own, text, estimand, place)
 
     if rule == "best_dev" and split is not None:
         candidates: dict[str, list[StoredRun]] = defaultdict(list)
@@ -81,8 +90,12 @@ def _apply(
         best = tuple(max(runs, key=lambda run: _score(run, split)) for runs in candidates.values())
         most = max(len(runs) for runs in candidates.values())
         text = f"each checkpoint's best single run of {most} on {split}" if most > 1 else "none (one run)"
-        same = {name: best[0].fields[name] for name in varied if len({r.fields[name] for r in best}) == 1}
-        return [Chosen(group, task, best, same, text)]
+        same = {
+            name: _setting(best[0], name)
+            for name in varied
+            if len({json.dumps(_setting(run, name)) for run in best}) == 1
+        }
+        return [Chosen(place.group, task, best, same, text, place=place)]
     if rule == "best_mean_dev" and split is not None and len(settings) > 1:
         common = set.intersection(*({_seeds(run) for run in runs} for runs in settings))
         if not common:
@@ -106,8 +119,15 @@ def _key(run: StoredRun) -> str:
 def _varied(settings: list[tuple[StoredRun, ...]]) -> list[str]:
     if len(settings) == 1:
         return []
-    names = settings[0][0].manifest["identity"]["hyperparameters"]
-    return [n for n in names if len({json.dumps(runs[0].fields[n]) for runs in settings}) > 1]
+    names = dict.fromkeys(
+        name for runs in settings for name in runs[0].manifest["identity"]["hyperparameters"]
+    )
+    return [n for n in names if len({json.dumps(_setting(runs[0], n)) for runs in settings}) > 1]
+
+
+def _setting(run: StoredRun, name: str) -> Any:
+    """A hyperparameter of a run; the order of classes is in its identity alone."""
+    return run.fields.get(name, run.manifest["identity"]["hyperparameters"].get(name))
 
 
 def _seeds(run: StoredRun) -> tuple[Any, Any]:

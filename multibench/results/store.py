@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multibench.errors import ResultsError, SchemaError, StorageError
+from multibench.results.manifest import SCHEMA_VERSION, manifest_checksum, read_manifest
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -34,8 +35,6 @@ __all__ = [
     "read_predictions",
     "writing",
 ]
-
-SCHEMA_VERSION = 1
 
 # In names of files half made: numbers of processes are those of one machine, folders may be shared by several.
 _PROCESS = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -124,25 +123,34 @@ def read_predictions(path: Path, content: bytes | None = None) -> Predictions:
         table = pq.ParquetFile(source).read(use_threads=False)  # waking threads takes longer than most files
         count = sum(name.startswith("output_") for name in table.column_names)
         outputs = np.stack([table[f"output_{k}"].to_numpy() for k in range(count)], axis=1)
-        return Predictions(
+        found = Predictions(
             ids=tuple(table["id"].to_pylist()),
             outputs=outputs,
             labels=table["label"].to_numpy() if "label" in table.column_names else None,
             texts=tuple(table["text"].to_pylist()) if "text" in table.column_names else None,
         )
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        raise ResultsError(f"{path} cannot be read as predictions: {str(error).splitlines()[0]}") from error
+        _refuse_types(found)
+        return found
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ResultsError(f"{path} cannot be read as predictions: {why}") from error
+
+
+def _refuse_types(found: Predictions) -> None:
+    """Raise ``ValueError`` for columns of other types than ``Predictions`` has."""
+    if not all(isinstance(name, str) for name in found.ids):
+        raise ValueError("its ids are no texts.")
+    if found.outputs.dtype != np.float32:
+        raise ValueError("its outputs are no numbers of the type float32.")
+    if found.labels is not None and found.labels.dtype not in (np.int64, np.float64):
+        raise ValueError("its labels are no numbers.")
+    if found.texts is not None and not all(isinstance(text, str) for text in found.texts):
+        raise ValueError("its answers are no texts.")
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _manifest_checksum(manifest: dict[str, Any]) -> str:
-    """SHA-256 of the content of a manifest, as it is when read back, but for this checksum itself."""
-    content = {name: value for name, value in manifest.items() if name != "checksum"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _sync(path: Path) -> None:
@@ -153,30 +161,9 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _manifest_in(folder: Path) -> dict[str, Any]:
-    path = folder / "run.json"
+def _damage_in(folder: Path, run_id: str, weights: bool = True) -> str | None:
     try:
-        manifest = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise ResultsError(f"{path} is missing, so this folder is no stored run.") from None
-    except (ValueError, OSError) as error:
-        raise ResultsError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(manifest, dict):
-        raise ResultsError(f"{path} holds no JSON object.")
-    version = manifest.get("schema")
-    if version != SCHEMA_VERSION:
-        raise SchemaError(
-            f"{path} has results schema {version!r}; this multibench reads version {SCHEMA_VERSION}. "
-            "Read it with the version that wrote it (run.json names it), or use another --results folder."
-        )
-    if manifest.get("checksum") != _manifest_checksum(manifest):
-        raise ResultsError(f"{path} does not match its own checksum.")
-    return manifest
-
-
-def _damage_in(folder: Path, weights: bool = True) -> str | None:
-    try:
-        manifest = _manifest_in(folder)
+        manifest = read_manifest(folder, run_id)
     except SchemaError:
         raise
     except ResultsError as error:
@@ -186,7 +173,7 @@ def _damage_in(folder: Path, weights: bool = True) -> str | None:
 
 def files_of(manifest: dict[str, Any], weights: bool) -> list[str]:
     """Names of the files that belong to a run, kept weights only if asked for."""
-    return [name for name in manifest.get("checksums", {}) if weights or not name.startswith("weights/")]
+    return [name for name in manifest["checksums"] if weights or not name.startswith("weights/")]
 
 
 def damage_of(folder: Path, manifest: dict[str, Any], names: Iterable[str]) -> str | None:
@@ -198,8 +185,6 @@ def damage_of(folder: Path, manifest: dict[str, Any], names: Iterable[str]) -> s
                 return f"{path} does not match its checksum"
         except OSError as error:
             return f"{path} cannot be read: {error.strerror}"
-    if "history.json" not in manifest.get("checksums", {}):
-        return f"{folder / 'run.json'} lacks its checksums"
     return None
 
 
@@ -221,7 +206,7 @@ def _fill(
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     sums = {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
     manifest = {"schema": SCHEMA_VERSION, "run_id": run_id, **record, "checksums": sums}
-    manifest["checksum"] = _manifest_checksum(json.loads(json.dumps(manifest)))
+    manifest["checksum"] = manifest_checksum(json.loads(json.dumps(manifest)))
     (folder / "run.json").write_text(json.dumps(manifest, indent=1), "utf-8")
     return [*files, folder / "run.json", folder / "predictions", folder]
 
@@ -311,8 +296,10 @@ class RunStore:
             ) from error
 
     def manifest(self, run_id: str) -> dict[str, Any]:
-        """``run.json`` of a run. Raises ``ResultsError`` if damaged, ``SchemaError`` if of another version."""
-        return _manifest_in(self.path(run_id))
+        """``run.json`` of a run. Raises ``ResultsError`` if it is damaged or of another run, ``SchemaError`` if it is
+        whole and of another version.
+        """
+        return read_manifest(self.path(run_id), run_id)
 
     def damage(self, run_id: str, weights: bool = True) -> str | None:
         """Why the stored run cannot be trusted, as a sentence; None if every checksum is right.
@@ -320,7 +307,7 @@ class RunStore:
         Without ``weights`` kept weights are not read. Raises ``SchemaError`` for results of another
         version, which is no damage.
         """
-        damage = _damage_in(self.path(run_id), weights)
+        damage = _damage_in(self.path(run_id), run_id, weights)
         if damage is not None:
             self.forget()
         return damage
@@ -362,7 +349,7 @@ class RunStore:
         A run that was written whole but not yet renamed is renamed now, the rest under ``tmp/`` deleted.
         """
         for folder in sorted((self.folder / "tmp").glob(f"{run_id}.*")):
-            whole = (folder / "run.json").exists() and _damage_in(folder) is None
+            whole = (folder / "run.json").exists() and _damage_in(folder, run_id) is None
             if whole and not self.path(run_id).exists():
                 with writing(self.folder):
                     self.runs.mkdir(exist_ok=True)

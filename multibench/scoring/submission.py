@@ -127,7 +127,7 @@ def answers_of(run: StoredRun, evaluation: str) -> dict[str, str]:
         raise ResultsError(f"The predictions of {run.run_id} for {evaluation} hold no texts.")
     unanswerable = find_task(evaluation.partition(".")[0]).unanswerable
     odds = stored.outputs[:, ANSWER_OUTPUTS.index("null_odds")]
-    given = given_answers(stored.texts, odds, run.fields["null_threshold"] if unanswerable else None)
+    given = given_answers(stored.texts, odds, run.fields.get("null_threshold") if unanswerable else None)
     return dict(zip(stored.ids, given, strict=True))
 
 

@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -33,7 +34,10 @@ from multibench.suite.entries import (
 from multibench.suite.modules import ModuleChoice
 from multibench.tasks import HELD_OUT, Task, find_task, with_held_out
 
-__all__ = ["CheckpointSelection", "RecipeChoice", "Suite", "load_suite"]
+__all__ = ["RESERVED", "CheckpointSelection", "RecipeChoice", "Suite", "load_suite"]
+
+RESERVED = frozenset({"runs", "tmp", "claims", "damaged", "replaced", "index.jsonl"})
+"""Names of what is in a suite's own folder: a suite of such a name would be taken for that of another."""
 
 V = TypeVar("V")
 
@@ -59,6 +63,16 @@ class Suite(Closed):
     """Apply the checkpoints' own heads and train nothing."""
     accept_different_data: Annotated[list[str], BeforeValidator(as_list)] = Field(default_factory=list)
     """Tasks whose data may differ in size or labels from what was released; their numbers are marked."""
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_free(cls, name: str) -> str:
+        if name.lower() in RESERVED:
+            raise ValueError(
+                f"a suite cannot be called '{name}', since in a folder of results that is a part of a suite's own "
+                f"folder; so are {', '.join(sorted(RESERVED - {name.lower()}))}"
+            )
+        return name
 
     @model_validator(mode="after")
     def _names_exist(self) -> Suite:

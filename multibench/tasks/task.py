@@ -220,5 +220,11 @@ def find_task(name: str) -> Task:
         path = Path(name).expanduser().resolve()
         if not path.exists():
             raise DataError(f"There is no task file {path}.")
-        return _from_file(path, path.stat().st_mtime_ns)
+        task = _from_file(path, path.stat().st_mtime_ns)
+        if task.name in TASKS.names() and task != TASKS.get(task.name):
+            raise DataError(
+                f"The task file {path} calls its task '{task.name}', which is the name of another task that multibench "
+                "knows: their runs could not be told apart. Give it another name."
+            )
+        return task
     return TASKS.get(name)

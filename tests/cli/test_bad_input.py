@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ import torch
 
 from multibench import network
 from tests.support.command import REPOSITORY, environment, multibench
-from tests.support.stored import store_run
+from tests.support.stored import reseal, store_run
 from tests.support.tiny import (
     RECIPE,
     VOCABULARY,
@@ -192,8 +191,7 @@ def test_different_data_can_be_accepted_and_is_marked(bench: Bench) -> None:
 
 def test_results_of_another_schema_version_are_refused_and_left_alone(bench: Bench) -> None:
     path = bench.store.path(bench.store.run_ids()[0]) / "run.json"
-    manifest = json.loads(path.read_text())
-    path.write_text(json.dumps({**manifest, "schema": 99}))
+    reseal(path.parent, lambda manifest: manifest.update(schema=99))
     before = path.read_bytes()
     for words in (["run", bench.suite, *bench.options, "--quiet"], ["plan", bench.suite, *bench.options]):
         sentence = multibench(*words).refusal()

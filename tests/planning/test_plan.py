@@ -6,16 +6,18 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from multibench.planning import Plan, make_plan
+from multibench.planning import Plan, PlannedRun, make_plan
 from multibench.results import Predictions, index
 from multibench.results import store as store_module
 from multibench.suite import load_suite
 from multibench.tasks import DataSources, load_split
 from tests.support.command import multibench
+from tests.support.stored import a_record
 from tests.support.tiny import RECIPE, Bench, make_bench
 
 
@@ -92,18 +94,27 @@ def _verified(bench: Bench) -> Plan:
     return make_plan(load_suite(bench.suite), bench.store, DataSources(bench.data), verify=True)
 
 
+def _record(run: PlannedRun, status: str, evaluations: dict[str, Any]) -> dict[str, Any]:
+    assert run.identity is not None
+    _, record = a_record()
+    return {
+        **record,
+        "status": status,
+        "identity": run.identity.to_dict(),
+        "labels": run.labels(),
+        "settings": run.settings.model_dump(mode="json"),
+        "evaluations": evaluations,
+    }
+
+
 def _store_as_finished(bench: Bench) -> None:
     """What the suite's runs would leave behind, a long time ago."""
     for run in bench.plan().runs:
         assert run.identity is not None
         dev = load_split(run.task, "dev", DataSources(bench.data))
         outputs = np.zeros((len(dev), 2), np.float32)
-        record = {
-            "status": "finished",
-            "identity": run.identity.to_dict(),
-            "labels": run.labels(),
-            "evaluations": {"pairs.dev": {"data": dev.fingerprint}},
-        }
+        evaluation = {"metrics": {}, "headline": "accuracy", "examples": len(dev), "as_released": True}
+        record = _record(run, "finished", {"pairs.dev": {**evaluation, "data": dev.fingerprint}})
         bench.store.write(
             run.identity.run_id, record, {}, {"pairs.dev": Predictions(dev.ids, outputs, dev.labels)}
         )
@@ -141,13 +152,7 @@ def test_the_weights_of_stored_runs_are_known_when_they_are_gone(bench: Bench) -
     here = make_plan(suite, bench.store, sources, bench.root / "checkpoints")
     run = here.runs[0]
     assert run.identity is not None
-    record = {
-        "status": "diverged",
-        "identity": run.identity.to_dict(),
-        "labels": run.labels(),
-        "evaluations": {},
-    }
-    bench.store.write(run.identity.run_id, record, {}, {})
+    bench.store.write(run.identity.run_id, _record(run, "diverged", {}), {}, {})
     gone = make_plan(suite, bench.store, sources)
     assert [run.run_id for run in gone.runs] == [run.run_id for run in here.runs]
     assert [run.state for run in gone.runs] == ["diverged", "missing"]

@@ -15,7 +15,7 @@ import pytest
 from multibench.errors import ResultsError, SuiteError
 from multibench.reports import Table, compare, power, scores, variance
 from multibench.reports.tables import Cell
-from multibench.results import Predictions, Results, RunStore
+from multibench.results import Results
 from multibench.stats import Estimate, compare_groups, multibootstrap_group
 from tests.support.stored import store_run
 
@@ -35,44 +35,26 @@ def _outputs(step: int, seed: int, finetuning_seed: int, rate: float) -> np.ndar
 def _store(
     folder: Path, rates: tuple[float, ...] = (2e-5,), selection: str = "none", steps: Any = (0, 100)
 ) -> Results:
-    store = RunStore(folder / "study")
-    number = 0
     for step in steps:
         for seed in range(3):
             for finetuning_seed in range(2):
                 for rate in rates:
                     outputs = _outputs(step, seed, finetuning_seed, rate)
                     accuracy = float((outputs.argmax(axis=1) == LABELS).mean())
-                    settings = {"learning_rate": rate, "batch_size": 32}
-                    record = {
-                        "status": "finished",
-                        "reason": None,
-                        "identity": {"hyperparameters": settings},
-                        "labels": {
-                            "family": "made_up",
-                            "checkpoint": f"made_up/{seed}-{step}",
-                            "pretraining_seed": seed,
-                            "step": step,
-                            "parameters": 1000,
-                            "task": "rte",
-                            "finetuning_seed": finetuning_seed,
-                        },
-                        "suite": {"name": "study", "recipe": "r", "selection": selection},
-                        "settings": settings,
-                        "evaluations": {
-                            "rte.dev": {
-                                "metrics": {"accuracy": accuracy},
-                                "headline": "accuracy",
-                                "examples": N_EXAMPLES,
-                                "data": "fingerprint",
-                                "as_released": True,
-                            }
-                        },
-                        "provenance": {"seconds": 36.0},
-                    }
-                    ids = tuple(str(i) for i in range(N_EXAMPLES))
-                    store.write(f"{number:016x}", record, {}, {"rte.dev": Predictions(ids, outputs, LABELS)})
-                    number += 1
+                    store_run(
+                        folder / "study",
+                        outputs=outputs,
+                        labels=LABELS,
+                        family="made_up",
+                        checkpoint=f"made_up/{seed}-{step}",
+                        pretraining_seed=seed,
+                        finetuning_seed=finetuning_seed,
+                        step=step,
+                        metrics={"accuracy": accuracy},
+                        suite={"selection": selection},
+                        provenance={"seconds": 36.0},
+                        learning_rate=rate,
+                    )
     return Results.open(folder)
 
 

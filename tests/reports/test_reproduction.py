@@ -61,7 +61,12 @@ def made(
         "reason": None,
         "labels": labels,
         "settings": values,
-        "identity": {"hyperparameters": values},
+        "identity": {
+            "checkpoint": checkpoint,
+            "task_version": 1,
+            "training_data": "train",
+            "hyperparameters": values,
+        },
         "suite": {"name": "some", "recipe": recipe, "selection": "none"},
         "training_data": {"as_released": trained_as_released},
         "evaluations": {} if score is None else {evaluation: summary},

@@ -105,9 +105,14 @@ def test_damaged_predictions_are_never_used(results: Path) -> None:
     path = next((results / "suite/runs").rglob("*.parquet"))
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 1
+    opened = Results.open(results)  # whole as yet
     path.write_bytes(raw)
     with pytest.raises(ResultsError, match="does not match its checksum"):
-        Results.open(results).predictions("rte.dev")
+        opened.predictions("rte.dev")
+    again = Results.open(results)
+    assert again.damaged == (f"{path} does not match its checksum.",)
+    assert len(again) == len(opened) - 1
+    assert len(again.predictions("rte.dev").runs) == PRETRAINING * FINETUNING - 1
 
 
 def test_the_runs_frame_has_one_row_a_run(results: Path) -> None:

@@ -148,7 +148,7 @@ def test_damage_without_a_trace_is_found_by_verify_and_then_by_all(rotten: RunSt
 
 def test_damage_without_a_trace_is_found_by_use_and_then_by_all(rotten: RunStore) -> None:
     with pytest.raises(ResultsError, match="does not match its checksum"):
-        Results.open(rotten.folder).predictions("rte.dev")
+        Results.open(rotten.folder).predictions("rte.dev")  # which the index vouched for
     assert list(read_runs(rotten, verify=True).damaged) == rotten.run_ids()[-1:]
 
 
@@ -164,7 +164,7 @@ def test_a_damaged_index_is_passed_over_and_made_again(store: RunStore, read: li
         "emptied": b"",
         "no text": b"\xff\xfe\n\x00",
         "no header": raw.partition(b"\n")[2],
-        "of another version": raw.replace(b'"index": 1', b'"index": 2', 1),
+        "of another version": raw.replace(b'"index": 2', b'"index": 1', 1),
     }
     store.index.unlink()
     if harm == "a folder":
@@ -186,7 +186,8 @@ def test_runs_that_come_and_go_are_seen(store: RunStore) -> None:
     store.set_aside(first)
     new = store_run(store.folder, outputs=OUTPUTS, finetuning_seed=RUNS)
     record = {key: value for key, value in store.manifest(second).items() if key != "checksums"}
-    store.write(second, {**record, "reason": "made again"}, {}, {}, replace=True)
+    again = {**record, "reason": "made again", "evaluations": {}}
+    store.write(second, again, {}, {}, replace=True)
     found = read_runs(store)
     assert list(found.manifests) == store.run_ids()
     assert first not in found.manifests

@@ -21,13 +21,14 @@ from multibench.errors import ResultsError, SchemaError, StorageError
 from multibench.results import Predictions, Results, RunStore
 from multibench.results import store as store_module
 from tests.support.command import environment, multibench
-from tests.support.stored import predictions_of, store_run
+from tests.support.stored import a_record, predictions_of, reseal, store_run
 
-RECORD: dict[str, Any] = {"status": "finished", "evaluations": {}}
+RUN, RECORD = a_record()
+EARLIER, _ = a_record(1)
 OUTPUTS = np.arange(12, dtype=np.float32).reshape(6, 2)
 
 
-def _write(store: RunStore, run_id: str = "run", record: dict[str, Any] = RECORD, **options: Any) -> None:
+def _write(store: RunStore, run_id: str = RUN, record: dict[str, Any] = RECORD, **options: Any) -> None:
     store.write(run_id, record, {"loss": [1.0]}, {"rte.dev": predictions_of(OUTPUTS)}, **options)
 
 
@@ -37,25 +38,25 @@ def _left(folder: Path) -> list[str]:
 
 def test_a_run_is_stored_with_all_its_parts(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
-    weights = store.scratch("run")
+    weights = store.scratch(RUN)
     (weights / "model.safetensors").write_bytes(b"weights")
     _write(store, weights=weights)
-    assert store.run_ids() == ["run"]
+    assert store.run_ids() == [RUN]
     assert _left(tmp_path) == [
-        "runs/run/history.json",
-        "runs/run/predictions/rte.dev.parquet",
-        "runs/run/run.json",
-        "runs/run/weights/model.safetensors",
+        f"runs/{RUN}/history.json",
+        f"runs/{RUN}/predictions/rte.dev.parquet",
+        f"runs/{RUN}/run.json",
+        f"runs/{RUN}/weights/model.safetensors",
     ]
-    manifest = store.manifest("run")
+    manifest = store.manifest(RUN)
     assert manifest["status"] == "finished"
     assert set(manifest["checksums"]) == {
         "history.json",
         "predictions/rte.dev.parquet",
         "weights/model.safetensors",
     }
-    assert store.history("run") == {"loss": [1.0]}
-    assert store.damage("run") is None
+    assert store.history(RUN) == {"loss": [1.0]}
+    assert store.damage(RUN) is None
 
 
 @pytest.mark.parametrize("labels", ["classes", "scores", "none"])
@@ -68,8 +69,8 @@ def test_predictions_come_back_bit_by_bit(tmp_path: Path, labels: str) -> None:
     ids = ("0", "", "ex 1", "naïve", "日本", "\U0001f600", 'quo"te', "tab\tnewline\n", "null")
     given = {"classes": rng.integers(0, 3, 9), "scores": rng.normal(size=9), "none": None}[labels]
     store = RunStore(tmp_path)
-    store.write("run", RECORD, {}, {"t.dev": Predictions(ids, outputs, given)})
-    found = store.predictions("run", "t.dev")
+    store.write(RUN, RECORD, {}, {"t.dev": Predictions(ids, outputs, given)})
+    found = store.predictions(RUN, "t.dev")
     assert found.ids == ids
     assert found.outputs.dtype == np.float32
     assert found.outputs.tobytes() == outputs.tobytes()
@@ -84,15 +85,15 @@ def test_predictions_come_back_bit_by_bit(tmp_path: Path, labels: str) -> None:
 def test_ten_and_more_outputs_keep_their_order(tmp_path: Path) -> None:
     outputs = np.arange(24, dtype=np.float32).reshape(2, 12)
     store = RunStore(tmp_path)
-    store.write("run", RECORD, {}, {"t.dev": predictions_of(outputs)})
-    np.testing.assert_array_equal(store.predictions("run", "t.dev").outputs, outputs)
+    store.write(RUN, RECORD, {}, {"t.dev": predictions_of(outputs)})
+    np.testing.assert_array_equal(store.predictions(RUN, "t.dev").outputs, outputs)
 
 
 def test_equal_predictions_make_equal_files(tmp_path: Path) -> None:
     for name in ("one", "two"):
         _write(RunStore(tmp_path / name))
     one, two = (
-        (tmp_path / name / "runs/run/predictions/rte.dev.parquet").read_bytes() for name in ("one", "two")
+        (tmp_path / name / f"runs/{RUN}/predictions/rte.dev.parquet").read_bytes() for name in ("one", "two")
     )
     assert one == two
 
@@ -100,10 +101,10 @@ def test_equal_predictions_make_equal_files(tmp_path: Path) -> None:
 def test_whoever_stores_a_run_first_is_kept(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     _write(store, record={**RECORD, "who": "first"})
-    before = (tmp_path / "runs/run").stat().st_ino
+    before = (tmp_path / "runs" / RUN).stat().st_ino
     _write(store, record={**RECORD, "who": "second"})
-    assert store.manifest("run")["who"] == "first"
-    assert (tmp_path / "runs/run").stat().st_ino == before
+    assert store.manifest(RUN)["who"] == "first"
+    assert (tmp_path / "runs" / RUN).stat().st_ino == before
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -133,9 +134,9 @@ def test_of_many_writers_at_once_exactly_one_is_kept(tmp_path: Path, monkeypatch
         thread.join()
     assert errors == []
     store = RunStore(tmp_path)
-    assert store.run_ids() == ["run"]
-    assert store.damage("run") is None
-    assert store.manifest("run")["who"] in range(count)
+    assert store.run_ids() == [RUN]
+    assert store.damage(RUN) is None
+    assert store.manifest(RUN)["who"] in range(count)
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -143,7 +144,7 @@ def test_a_more_complete_run_replaces_one_which_is_kept_aside(tmp_path: Path) ->
     store = RunStore(tmp_path)
     _write(store, record={**RECORD, "who": "old"})
     _write(store, record={**RECORD, "who": "new"}, replace=True)
-    assert store.manifest("run")["who"] == "new"
+    assert store.manifest(RUN)["who"] == "new"
     (old,) = (tmp_path / "replaced").iterdir()
     assert json.loads((old / "run.json").read_text())["who"] == "old"
 
@@ -163,21 +164,22 @@ def test_an_interrupted_write_leaves_nothing(
     assert store.run_ids() == []
     assert _left(tmp_path) == []
     _write(store)
-    assert store.damage("run") is None
+    assert store.damage(RUN) is None
 
 
 KILLED = dedent(
     """
-    import os, signal, sys
+    import json, os, signal, sys
     from pathlib import Path
     import numpy as np
     from multibench.results import store as module
 
     store = module.RunStore(Path(sys.argv[1]))
+    run, record = sys.argv[2], json.loads(sys.argv[3])
 
     def write(**options):
         part = module.Predictions(("0", "1"), np.zeros((2, 2), np.float32), None)
-        store.write("run", {"status": "finished"}, {}, {"a.dev": part, "b.dev": part}, **options)
+        store.write(run, record, {}, {"a.dev": part, "b.dev": part}, **options)
 
     def dying(owner, name, calls, after):
         original, count = getattr(owner, name), [0]
@@ -196,7 +198,7 @@ KILLED = dedent(
     moments = [
         (module, "_write_predictions", 1, True, {}),
         (module, "_write_predictions", 2, False, {}),
-        (module, "_manifest_checksum", 1, True, {}),
+        (module, "manifest_checksum", 1, True, {}),
         (module, "_sync", 3, True, {}),
         (Path, "rename", 1, False, {}),
         (Path, "rename", 1, True, {}),
@@ -214,16 +216,18 @@ KILLED = dedent(
             os._exit(1)
         _, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status), "the process outlived its death"
-        where = store.path("run")
+        where = store.path(run)
         print(name, calls, after, bool(options), where.is_dir() and (where / "run.json").is_file())
         if where.is_dir():
-            where.rename(where.with_name(f"kept {name} {calls} {after} {bool(options)}"))
+            kept = store.folder / "kept" / f"{name} {calls} {after} {bool(options)}" / "runs" / run
+            kept.parent.mkdir(parents=True)
+            where.rename(kept)
     """
 )
 
 
 def test_a_process_killed_at_any_moment_leaves_a_whole_run_or_none(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    command = [sys.executable, "-c", KILLED, str(tmp_path), RUN, json.dumps(RECORD)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=280, check=True)
     found = {tuple(line.split()[:4]): line.split()[4] == "True" for line in done.stdout.splitlines()}
     assert len(found) == 9
@@ -233,8 +237,10 @@ def test_a_process_killed_at_any_moment_leaves_a_whole_run_or_none(tmp_path: Pat
         ("rename", "1", "False", "True"),  # the old one, not yet replaced
         ("rename", "2", "True", "True"),  # the new one
     ]
-    for folder in (tmp_path / "runs").iterdir():
-        assert RunStore(tmp_path).damage(folder.name) is None
+    kept = list((tmp_path / "kept").iterdir())
+    assert len(kept) == 3
+    for folder in kept:
+        assert RunStore(folder).damage(RUN) is None
 
 
 def _flip(path: Path, position: int) -> None:
@@ -278,16 +284,16 @@ def test_a_digit_changed_in_a_stored_score_is_found(tmp_path: Path) -> None:
 def test_a_history_that_reads_well_but_was_changed_is_found(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     _write(store)
-    (tmp_path / "runs/run/history.json").write_text('{"loss": [0.1]}')
+    (tmp_path / f"runs/{RUN}/history.json").write_text('{"loss": [0.1]}')
     with pytest.raises(ResultsError, match="checksum"):
-        store.history("run")
+        store.history(RUN)
 
 
 def test_damaged_runs_are_moved_not_deleted(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     _write(store)
-    _flip(store.path("run") / "history.json", 3)
-    where = store.set_aside("run")
+    _flip(store.path(RUN) / "history.json", 3)
+    where = store.set_aside(RUN)
     assert store.run_ids() == []
     assert where.parent == tmp_path / "damaged"
     assert (where / "run.json").is_file()
@@ -297,9 +303,7 @@ def test_damaged_runs_are_moved_not_deleted(tmp_path: Path) -> None:
 def test_another_schema_version_is_refused_and_left_alone(tmp_path: Path, version: object) -> None:
     run_id = store_run(tmp_path / "suite", outputs=OUTPUTS)
     path = tmp_path / "suite/runs" / run_id / "run.json"
-    manifest = json.loads(path.read_text())
-    manifest["schema"] = version
-    path.write_text(json.dumps(manifest))
+    reseal(path.parent, lambda manifest: manifest.update(schema=version))
     before = path.read_bytes()
     with pytest.raises(SchemaError, match="reads version 1"):
         RunStore(tmp_path / "suite").damage(run_id)
@@ -325,17 +329,17 @@ def test_a_disk_that_refuses_is_named_and_nothing_is_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, reason: str, stage: str
 ) -> None:
     store = RunStore(tmp_path)
-    _write(store, "earlier")
+    _write(store, *a_record(1))
 
     def refuse(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(store_module, stage, refuse)
     with pytest.raises(StorageError, match=reason):
-        _write(store, "run")
-    assert store.run_ids() == ["earlier"]
+        _write(store, RUN)
+    assert store.run_ids() == [EARLIER]
     assert list((tmp_path / "tmp").iterdir()) == []
-    assert store.damage("earlier") is None
+    assert store.damage(EARLIER) is None
 
 
 @pytest.fixture
@@ -357,14 +361,14 @@ def test_a_disk_that_is_really_full_keeps_what_it_has(small_disk: Path) -> None:
 
     def fill() -> None:
         for number in range(100):
-            part = predictions_of(rng.normal(size=(1000, 2)))
-            store.write(f"run{number:02}", RECORD, {}, {"rte.dev": part})
-            stored.append(f"run{number:02}")
+            run_id, record = a_record(number)
+            store.write(run_id, record, {}, {"rte.dev": predictions_of(rng.normal(size=(1000, 2)))})
+            stored.append(run_id)
 
     with pytest.raises(StorageError, match="the disk is full"):
         fill()
     assert len(stored) > 3
-    assert store.run_ids() == stored
+    assert store.run_ids() == sorted(stored)
     assert [store.damage(run_id) for run_id in stored] == [None] * len(stored)
     assert list((small_disk / "tmp").iterdir()) == []
 

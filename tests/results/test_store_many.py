@@ -13,9 +13,10 @@ import pytest
 
 from multibench.errors import StorageError
 from multibench.results import Predictions, RunStore
-from tests.support.stored import predictions_of
+from tests.support.stored import a_record, predictions_of
 
-NAMES = [f"{k:016x}" for k in range(5)]
+RECORDS = dict(sorted(a_record(k) for k in range(5)))
+NAMES = list(RECORDS)
 
 
 def _predictions(name: str) -> dict[str, Predictions]:
@@ -24,7 +25,7 @@ def _predictions(name: str) -> dict[str, Predictions]:
 
 
 def _runs() -> Iterator[tuple[str, dict[str, Any], dict[str, Predictions]]]:
-    return ((name, {"status": "finished", "number": name}, _predictions(name)) for name in NAMES)
+    return ((name, {**RECORDS[name], "number": name}, _predictions(name)) for name in NAMES)
 
 
 def test_each_is_stored_as_it_would_be_alone(tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_what_goes_wrong_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_stored_run_stays_as_it_is(tmp_path: Path) -> None:
     store = RunStore(tmp_path / "suite")
-    store.write(NAMES[2], {"number": "the first"}, {}, _predictions(NAMES[2]))
+    store.write(NAMES[2], {**RECORDS[NAMES[2]], "number": "the first"}, {}, _predictions(NAMES[2]))
     store.write_all(_runs())
     assert store.run_ids() == NAMES
     assert store.manifest(NAMES[2])["number"] == "the first"

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from multibench.reports.cells import one_line
+
 if TYPE_CHECKING:
     from multibench.reports.tables import Table
 
@@ -26,5 +28,6 @@ def plain_text(table: Table) -> str:
         return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
     rule = "  ".join("-" * width for width in widths)
-    lines = [table.title, "", line(table.columns), rule, *(line(row) for row in cells)]
-    return "\n".join([*lines, *([""] if table.notes else []), *table.notes]) + "\n"
+    notes = [one_line(note) for note in table.notes]
+    lines = [one_line(table.title), "", line(table.columns), rule, *(line(row) for row in cells)]
+    return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
