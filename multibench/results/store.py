@@ -35,7 +35,9 @@ __all__ = [
     "writing",
 ]
 
-SCHEMA_VERSION = 1
+# 2: labels say how fine-tuning seeds derive; predictions may have clusters. Written so; version 1 is read, too.
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)
 
 # In names of files half made: numbers of processes are those of one machine, folders may be shared by several.
 _PROCESS = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -164,9 +166,9 @@ def _manifest_in(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise ResultsError(f"{path} holds no JSON object.")
     version = manifest.get("schema")
-    if version != SCHEMA_VERSION:
+    if version not in READABLE_VERSIONS:
         raise SchemaError(
-            f"{path} has results schema {version!r}; this multibench reads version {SCHEMA_VERSION}. "
+            f"{path} has results schema {version!r}; this multibench reads versions 1 and 2. "
             "Read it with the version that wrote it (run.json names it), or use another --results folder."
         )
     if manifest.get("checksum") != _manifest_checksum(manifest):
