@@ -35,10 +35,10 @@ OrderOption = Annotated[
     ),
 ]
 SeedsOption = Annotated[
-    Literal["nested", "crossed"],
+    Literal["nested", "shared", "unknown"],
     typer.Option(
         "--finetuning-seeds",
-        help="crossed: fine-tuning seed 3 shares its noise among all checkpoints; nested: it does not.",
+        help="shared: fine-tuning seed 3 shares its noise among all checkpoints; nested: it does not.",
     ),
 ]
 DifferentOption = Annotated[
@@ -68,7 +68,7 @@ def google_predictions(
         typer.Option("--family", metavar="RELEASE=FAMILY", help="Another family for a release or group."),
     ] = None,
     class_order: OrderOption = None,
-    finetuning_seeds: SeedsOption = "nested",
+    finetuning_seeds: SeedsOption = "unknown",
     accept_different_data: DifferentOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -104,7 +104,7 @@ def predictions(
     name: NameOption = None,
     data: DataOption = None,
     class_order: OrderOption = None,
-    finetuning_seeds: SeedsOption = "nested",
+    finetuning_seeds: SeedsOption = "unknown",
     accept_different_data: DifferentOption = False,
     json: JsonOption = False,
 ) -> None:

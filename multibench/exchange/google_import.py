@@ -43,7 +43,7 @@ def import_google_predictions(
     data: Path | None = None,
     families: dict[str, str] | None = None,
     class_order: Mapping[str, Sequence[str]] | None = None,
-    finetuning_seeds: FinetuningSeeds = "nested",
+    finetuning_seeds: FinetuningSeeds = "unknown",
     accept_different_data: bool = False,
 ) -> Imported:
     """Store the runs below ``folder`` as ``out/name/runs``; what is stored already stays as it is.
@@ -51,8 +51,8 @@ def import_google_predictions(
     ``folder`` holds an ``index.tsv``, or ``preds.tsv`` and what goes with it, or folders that do. Labels come from the
     task's ``data``, or from the files of the layout. ``families`` gives names of one's own to releases and
     groups. The order of the classes is found by accuracy, unless ``class_order`` states it by task, in the order of the
-    outputs. The layout numbers fine-tuning runs within each checkpoint, and does not say that equal numbers share
-    anything: ``finetuning_seeds`` are taken as nested.
+    outputs. The layout numbers fine-tuning runs within each checkpoint, and does not say whether equal numbers share
+    anything: ``finetuning_seeds`` says it, if it is known.
 
     Raises ``DataError`` for what is not in the layout or does not fit its labels, and ``ResultsError`` if the folder
     for the runs holds others.

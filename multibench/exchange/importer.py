@@ -123,7 +123,7 @@ def store_items(
         f"{name}: labels from {each.origin}{'' if each.as_released else '; NOT the released data'}."
         for name, each in examples.items()
     ]
-    remarks += source.remarks
+    remarks += [*source.remarks, *_of_seeds(items, source.finetuning_seeds)]
     for task in dict.fromkeys(item.trained_on.name for item in items):
         runs = _grouped([item for item in items if item.trained_on.name == task])
         orders = _ordered(runs, examples, stated, remarks)
@@ -138,6 +138,23 @@ def store_items(
             store.write_all(missing)
         new += len(missing)
     return Imported(store.folder, new, already, source.absent, tuple(dict.fromkeys(remarks)))
+
+
+def _of_seeds(items: Sequence[Item], design: FinetuningSeeds) -> list[str]:
+    """A sentence if fine-tuning seeds recur among pretraining seeds, and nobody says whether that means anything."""
+    units: dict[int | None, set[Any]] = {}
+    for item in items:
+        unit = (
+            item.origin.checkpoint if item.origin.pretraining_seed is None else item.origin.pretraining_seed
+        )
+        units.setdefault(item.finetuning_seed, set()).add((item.origin.family, unit))
+    units.pop(None, None)
+    if design != "unknown" or not any(len(having) > 1 for having in units.values()):
+        return []
+    return [
+        "Whether equal fine-tuning seeds of several checkpoints share their noise is not known: they are analysed as "
+        "if they did. Import with --finetuning-seeds nested or shared if you know."
+    ]
 
 
 class _Stored:

@@ -19,8 +19,8 @@ from multibench.tasks import Examples, Task
 
 __all__ = ["FinetuningSeeds", "Item", "Origin", "Outputs", "known_settings", "origin_of"]
 
-FinetuningSeeds: TypeAlias = Literal["crossed", "nested"]
-"""Whether fine-tuning seed 3 of one checkpoint shares its noise with seed 3 of every other."""
+FinetuningSeeds: TypeAlias = Literal["nested", "shared", "unknown"]
+"""Whether fine-tuning seed 3 of one checkpoint shares its noise with seed 3 of every other (``shared``) or not."""
 
 Outputs: TypeAlias = "NDArray[np.float32] | tuple[str, ...]"
 """Class scores or values ``(n, outputs)`` in the order of the examples; answers ``(n,)`` for spans."""

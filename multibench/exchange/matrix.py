@@ -35,7 +35,7 @@ def import_predictions(
     name: str | None = None,
     data: Path | None = None,
     class_order: Mapping[str, Sequence[str]] | None = None,
-    finetuning_seeds: FinetuningSeeds = "nested",
+    finetuning_seeds: FinetuningSeeds = "unknown",
     accept_different_data: bool = False,
 ) -> Imported:
     """Store the runs that ``index`` lists as ``out/name/runs``; what is stored already stays as it is.
@@ -45,7 +45,7 @@ def import_predictions(
     ``(examples, outputs)`` each. Files are ``.npy``, ``.npz``, ``.parquet``, ``.csv``, ``.tsv``, and for spans
     ``.json`` with ``{question id: answer}``. Rows are in the order of the split, or have an ``id``. Labels come from
     the task's ``data``, or the Hub. The order of the classes is found by accuracy, unless ``class_order`` states it by
-    task.
+    task. ``finetuning_seeds`` says whether equal fine-tuning seeds of several checkpoints share their noise.
 
     Raises ``DataError`` for files that cannot be used, the errors of ``load_split``, and ``ResultsError`` if
     the folder for the runs holds others.

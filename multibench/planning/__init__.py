@@ -1,7 +1,7 @@
 """From a suite to the list of its runs, what is done of them, and what the rest costs."""
 
 from multibench.planning.cost import Cost, machine_speed
-from multibench.planning.explanation import explain
+from multibench.planning.explanation import explain, why_nested
 from multibench.planning.machine import Device, memory
 from multibench.planning.plan import Plan, PlannedRun, make_plan
 from multibench.planning.together import Replicas, groups_left, groups_of
@@ -22,4 +22,5 @@ __all__ = [
     "machine_speed",
     "make_plan",
     "memory",
+    "why_nested",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,17 +11,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from multibench.checkpoints import Checkpoint
-from multibench.checkpoints.download.locate import fetch, find_local, local_checkpoint
+from multibench.checkpoints.download.locate import fetch, find_local
 from multibench.checkpoints.folder import CheckpointFolder, open_folder
-from multibench.errors import SuiteError, UnavailableError
+from multibench.errors import UnavailableError
 from multibench.planning.cost import Cost, run_cost
 from multibench.planning.generations import generation_remarks
+from multibench.planning.origins import FinetuningSeed, finetuning_seeds_of, origins_of, select_checkpoints
 from multibench.recipes import Hyperparameters
+from multibench.results.design import design_of
 from multibench.results.identity import RunIdentity
 from multibench.results.index import read_runs
 from multibench.results.store import RunStore
-from multibench.seeds import Seeds, derive_seeds
-from multibench.suite import CheckpointSelection, Suite
+from multibench.seeds import FinetuningSeedDesign
+from multibench.suite import Suite
 from multibench.tasks import DataSources, Task, load_split
 
 __all__ = ["Plan", "PlannedRun", "State", "make_plan", "needed_splits", "selected_checkpoints"]
@@ -41,6 +44,10 @@ class PlannedRun:
     finetuning_seed: int | None
     identity: RunIdentity | None
     state: State
+    origin: str = ""
+    """Whom its nested fine-tuning seeds are shared with: checkpoints of equal pretraining seed and this origin."""
+    finetuning_seed_design: FinetuningSeedDesign | None = None
+    """How the three seeds derive from the fine-tuning seed; None where nothing is trained."""
     stored: dict[str, Any] | None = None
     """The stored run's manifest: of a finished run, a failed one, or one that lacks an evaluation."""
 
@@ -70,6 +77,8 @@ class PlannedRun:
             "parameters": self.checkpoint.parameters,
             "task": self.task.name,
             "finetuning_seed": self.finetuning_seed,
+            "finetuning_seed_design": self.finetuning_seed_design,
+            "origin": self.origin,
             "held_out": self.task.held_out,
         }
 
@@ -110,23 +119,7 @@ def selected_checkpoints(suite: Suite, root: Path | None) -> list[Checkpoint]:
 
     Raises ``SuiteError`` for an empty selection, ``UnknownNameError`` for unknown names.
     """
-    chosen: dict[str, Checkpoint] = {}
-    for selection in suite.checkpoints:
-        for checkpoint in _resolve(selection, root):
-            chosen.setdefault(checkpoint.id, checkpoint)
-    if not chosen:
-        raise SuiteError(f"The suite {suite.name} selects no checkpoint.")
-    return list(chosen.values())
-
-
-def _resolve(selection: CheckpointSelection, root: Path | None) -> Iterable[Checkpoint]:
-    if selection.path is not None:
-        return [
-            local_checkpoint(
-                selection.path, root, selection.family, selection.pretraining_seed, selection.step
-            )
-        ]
-    return selection.from_catalogue()
+    return [one.checkpoint for one in select_checkpoints(suite, root)]
 
 
 def make_plan(
@@ -146,7 +139,8 @@ def make_plan(
     count as missing; a damaged ``run.json`` shows in any case.
     """
     stored = read_runs(store, verify)
-    remarks = [
+    remarks = _other_design(suite, stored.manifests.values())
+    remarks += [
         f"The stored run {run_id} is damaged and counts as missing: {damage.rstrip('.')}."
         for run_id, damage in stored.damaged.items()
     ]
@@ -156,7 +150,9 @@ def make_plan(
     recorded = _recorded_contents(stored.manifests.values())
     runs: list[PlannedRun] = []
     seen: dict[str, str] = {}
-    for checkpoint in selected_checkpoints(suite, checkpoint_root):
+    selected = select_checkpoints(suite, checkpoint_root)
+    for one, origin in zip(selected, origins_of(selected), strict=True):
+        checkpoint = one.checkpoint
         folder = _folder(checkpoint, checkpoint_root, may_fetch, on_fetch, remarks)
         known = recorded.get(checkpoint.id, set())
         content = folder.content if folder is not None else next(iter(known)) if len(known) == 1 else None
@@ -168,8 +164,11 @@ def make_plan(
         if content is not None and seen.setdefault(content, checkpoint.id) != checkpoint.id:
             remarks.append(f"{checkpoint.id} holds the same weights as {seen[content]}; it is counted once.")
             continue
+        seeds = finetuning_seeds_of(suite, one, origin, content)
+        design = None if suite.evaluate_only else suite.finetuning_seed_design
+        start = _Start(checkpoint, folder, content, origin, design, seeds)
         for part in work:
-            runs.extend(_runs_of(part, checkpoint, folder, content, stored.manifests))
+            runs.extend(_runs_of(part, start, stored.manifests))
     remarks = [*generation_remarks(runs, stored.manifests), *remarks]
     return Plan(suite, tuple(runs), tuple(remarks), frozenset(stored.damaged), stored.manifests)
 
@@ -184,33 +183,35 @@ class _Work:
     """Evaluation -> fingerprint of its data, None if they are not here."""
     training_data: str | None
     settings: tuple[Hyperparameters, ...]
-    seeds: tuple[tuple[int | None, Seeds | None], ...]
-    """Each fine-tuning seed and what derives from it; None where nothing is trained."""
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What the runs of one checkpoint share, whatever their task."""
+
+    checkpoint: Checkpoint
+    folder: CheckpointFolder | None
+    content: str | None
+    origin: str
+    design: FinetuningSeedDesign | None
+    seeds: tuple[FinetuningSeed, ...]
 
 
 def _work(suite: Suite, task: Task, data: Fingerprints) -> _Work:
     evaluations = tuple(suite.evaluations_of(task))
     settings = suite.settings(task)
-    trained = [(seed, derive_seeds(seed)) for seed in suite.finetuning_seeds]
     return _Work(
         task=task,
         evaluations=evaluations,
         wanted={f"{other.name}.{split}": data.get((other.name, split)) for other, split in evaluations},
         training_data=None if suite.evaluate_only else data.get((task.name, "train")),
         settings=settings[:1] if suite.evaluate_only else settings,
-        seeds=((None, None),) if suite.evaluate_only else tuple(trained),
     )
 
 
-def _runs_of(
-    work: _Work,
-    checkpoint: Checkpoint,
-    folder: CheckpointFolder | None,
-    content: str | None,
-    stored: Mapping[str, dict[str, Any]],
-) -> Iterator[PlannedRun]:
-    task, data = work.task, work.training_data
-    for setting, (seed, derived) in itertools.product(work.settings, work.seeds):
+def _runs_of(work: _Work, start: _Start, stored: Mapping[str, dict[str, Any]]) -> Iterator[PlannedRun]:
+    task, data, folder, content = work.task, work.training_data, start.folder, start.content
+    for setting, (seed, derived) in itertools.product(work.settings, start.seeds):
         identity = None
         if content is not None and (data is not None or seed is None):
             own_head = seed is None and task.kind == "classification" and folder is not None
@@ -218,7 +219,7 @@ def _runs_of(
             identity = RunIdentity.of(content, task, data, setting, derived, order)
         manifest = stored.get(identity.run_id) if stored and identity is not None else None
         yield PlannedRun(
-            checkpoint=checkpoint,
+            checkpoint=start.checkpoint,
             folder=folder,
             task=task,
             evaluations=work.evaluations,
@@ -226,8 +227,27 @@ def _runs_of(
             finetuning_seed=seed,
             identity=identity,
             state="missing" if manifest is None else _state(manifest, work.wanted),
+            origin=start.origin,
+            finetuning_seed_design=start.design,
             stored=manifest,
         )
+
+
+def _other_design(suite: Suite, stored: Iterable[dict[str, Any]]) -> list[str]:
+    """A sentence for each other design that runs stored under the suite's name have: they are other runs."""
+    if suite.evaluate_only:
+        return []
+    counts = Counter(design_of(manifest) for manifest in stored if "imported" not in manifest)
+    sentences = []
+    for design, count in sorted((d, n) for d, n in counts.items() if d is not None):
+        if design != suite.finetuning_seed_design:
+            runs, them = ("run is", "it") if count == 1 else ("runs are", "them")
+            sentences.append(
+                f"{count} stored {runs} `{design}`: set `finetuning_seed_design: {design}` to go on with {them}. "
+                f"This suite is `{suite.finetuning_seed_design}`, so they do not count here, and no interval covers "
+                "both together; another --results folder keeps them apart."
+            )
+    return sentences
 
 
 def _state(manifest: dict[str, Any], wanted: dict[str, str | None]) -> State:

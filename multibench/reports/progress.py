@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from multibench.planning import Plan, PlannedRun, machine_speed
+from multibench.planning import Plan, PlannedRun, machine_speed, why_nested
 from multibench.planning.plan import State
 from multibench.reports.tables import Cell, Table
 
@@ -44,6 +44,7 @@ def _totals(plan: Plan) -> dict[str, Any]:
     states = Counter(run.state for run in plan.runs)
     return {
         "suite": plan.suite.name,
+        "finetuning_seed_design": None if plan.suite.evaluate_only else plan.suite.finetuning_seed_design,
         "runs": len(plan.runs),
         **{state: states[state] for state in _STATES},
         "missing_cost": {
@@ -81,7 +82,9 @@ def plan_text(plan: Plan) -> str:
     columns = tuple(rows[0]) if rows else ("task",)
     share = plan.suite.recipe.held_out
     held_out = "" if share is None else f"; {share:.3g} of train held out, to select on"
-    recipe = f"recipe {plan.suite.recipe.base}{held_out}"
+    design = summary["finetuning_seed_design"]
+    seeds = "" if design is None else f"; {design} fine-tuning seeds"
+    recipe = f"recipe {plan.suite.recipe.base}{held_out}{seeds}"
     head = f"{plan.suite.name}: {summary['runs']} runs, {summary['missing']} missing ({recipe})"
     lines = [Table(head, columns, tuple(rows)).render("text")]
     if summary["missing"]:
@@ -95,11 +98,21 @@ def plan_text(plan: Plan) -> str:
             f"  disk      {_size(cost['result_bytes'])} of results"
             + (f", {_size(cost['download_bytes'])} of weights to fetch" if cost["download_bytes"] else ""),
         ]
+    if design == "shared" and summary["missing"] and _pretraining_seeds(plan) > 1:
+        lines += ["", *why_nested(plan)]
     if plan.remarks:
         shown = list(plan.remarks[:5])
         more = [f"and {len(plan.remarks) - 5} more such remarks"] if len(plan.remarks) > 5 else []
         lines += ["", *shown, *more]
     return "\n".join(lines)
+
+
+def _pretraining_seeds(plan: Plan) -> int:
+    """The most pretraining seeds that runs of one origin have."""
+    seeds: dict[str, set[int | None]] = {}
+    for run in plan.runs:
+        seeds.setdefault(run.origin, set()).add(run.checkpoint.pretraining_seed)
+    return max(map(len, seeds.values()), default=0)
 
 
 def status_text(found: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multibench.errors import ResultsError
+from multibench.results.design import Design, common_design, design_of, finetuning_labels, origin_of
 from multibench.results.filters import RunFilter, parse_filter
 from multibench.results.index import read_runs
 from multibench.results.partition import Partition, short_digests
@@ -46,10 +47,11 @@ class StoredRun:
             "suite": self.manifest["suite"]["name"],
             "recipe": self.manifest["suite"]["recipe"],
             "imported": "imported" in self.manifest,
-            "finetuning_seeds": self.manifest.get("imported", {}).get("finetuning_seeds", "crossed"),
             "weights": self.manifest["identity"]["checkpoint"],
             "training_data": self.manifest["identity"]["training_data"],
             "task_version": self.manifest["identity"]["task_version"],
+            "finetuning_seed_design": design_of(self.manifest),
+            "origin": origin_of(self.manifest),
             "run_id": self.run_id,
         }
 
@@ -96,22 +98,26 @@ class PredictionTensor:
     outputs: NDArray[np.float32]
     as_released: bool
 
+    @property
+    def design(self) -> Design:
+        """How fine-tuning seeds relate to pretraining seeds: ``nested``, ``shared``, or ``unknown`` of imports.
+
+        Raises ``ResultsError`` if the runs are of several designs.
+        """
+        return common_design(self.runs, self.evaluation)
+
     def run_info(self) -> dict[str, list[Any]]:
         """Columns ``seed`` and ``finetune_seed``, one row a run, as the statistics take them.
 
         A checkpoint without a known pretraining seed is its own seed, under its name. Fine-tuning seeds that are
-        nested in checkpoints (imported runs say so) have the name of theirs with them: none are equal across
-        pretraining seeds.
+        nested have the name of their pretraining seed with them: none are equal across pretraining seeds. Those that
+        are shared, or of which it is unknown, are equal where their numbers are. Raises ``ResultsError`` if the runs
+        are of several designs.
         """
         self._refuse_namesakes()
-        seeds, finetuning = self._seeds()
-        nested = [run["finetuning_seeds"] == "nested" for run in self.runs]
-        return {
-            "seed": seeds,
-            "finetune_seed": [
-                f"{k} of {seed}" if own else k for k, seed, own in zip(finetuning, seeds, nested, strict=True)
-            ],
-        }
+        common_design(self.runs, self.evaluation)
+        seeds, _ = self._seeds()
+        return {"seed": seeds, "finetune_seed": finetuning_labels(self.runs, seeds)}
 
     def _refuse_namesakes(self) -> None:
         """One pretraining seed is one set of weights: raise ``ResultsError`` where it is not."""

@@ -22,7 +22,9 @@ from multibench.tasks.task import NAME
 
 __all__ = ["SCHEMA_VERSION", "manifest_checksum", "read_manifest"]
 
-SCHEMA_VERSION = 1
+# 2: labels say how fine-tuning seeds derive; predictions may have clusters. Written so; version 1 is read, too.
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)
 
 _Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 _Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -67,6 +69,8 @@ class _Labels(_Part):
     task: _TaskName
     finetuning_seed: _Whole | None
     held_out: float | None = None
+    finetuning_seed_design: Literal["nested", "shared"] | None = None
+    origin: str | None = None
 
 
 class _Suite(_Part):
@@ -121,7 +125,7 @@ class _Provenance(_Part):
 class _Origin(_Part):
     layout: str = ""
     from_: str = Field(default="", alias="from")
-    finetuning_seeds: Literal["nested", "crossed"] = "nested"
+    finetuning_seeds: Literal["nested", "shared", "unknown", "crossed"] = "unknown"
 
 
 @cache
@@ -181,9 +185,9 @@ def read_manifest(folder: Path, name: str) -> dict[str, Any]:
     if manifest.get("checksum") != manifest_checksum(manifest):
         raise ResultsError(f"{path} does not match its own checksum.")
     version = manifest.get("schema")
-    if version != SCHEMA_VERSION or isinstance(version, bool):
+    if version not in READABLE_VERSIONS or isinstance(version, bool):
         raise SchemaError(
-            f"{path} has results schema {version!r}; this multibench reads version {SCHEMA_VERSION}. "
+            f"{path} has results schema {version!r}; this multibench reads versions 1 and 2. "
             "Read it with the version that wrote it (run.json names it), or use another --results folder."
         )
     fault = _fault(manifest)

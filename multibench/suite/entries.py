@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from multibench.checkpoints import Checkpoint, find, select
+from multibench.checkpoints import FAMILIES, Checkpoint, find, select
+from multibench.checkpoints.catalogue.checkpoint import LOCAL_FAMILY
 from multibench.errors import MultibenchError
 from multibench.recipes import RECIPES
+from multibench.registry import nearest_or_all
 
 __all__ = [
     "CheckpointSelection",
@@ -18,6 +20,7 @@ __all__ = [
     "RecipeChoice",
     "SeedList",
     "as_list",
+    "check_pairs",
     "known",
     "no_repeats",
     "read_recipe_choice",
@@ -91,9 +94,9 @@ SeedList = Annotated[
 ]
 # What may stand beside each way of naming checkpoints.
 _BESIDE = {
-    "path": {"family", "pretraining_seed", "step"},
-    "ids": set(),
-    "family": {"pretraining_seeds", "steps", "include_aliases"},
+    "path": {"family", "pretraining_seed", "step", "paired_with"},
+    "ids": {"paired_with"},
+    "family": {"pretraining_seeds", "steps", "include_aliases", "paired_with"},
 }
 
 
@@ -117,6 +120,10 @@ class CheckpointSelection(Closed):
     """Of the checkpoint in ``path``."""
     include_aliases: bool = False
     """Also second names of one checkpoint, such as a final's ``step_2000k``."""
+    paired_with: str | None = None
+    """The family (``multiberts``), or family and size (``multiberts/109482240``), whose pretraining seeds these are.
+
+    Equal pretraining seeds then share their nested fine-tuning seeds with it."""
 
     @model_validator(mode="after")
     def _one_way(self) -> CheckpointSelection:
@@ -147,6 +154,12 @@ class CheckpointSelection(Closed):
             return "pretraining_seeds"
         return "steps" if "the step" in message else "family"
 
+    def families(self) -> set[str]:
+        """The families of the checkpoints; empty where they cannot be known from the catalogue."""
+        if self.path is not None:
+            return {self.family or LOCAL_FAMILY}
+        return {checkpoint.family for checkpoint in self.from_catalogue()}
+
     def from_catalogue(self) -> Sequence[Checkpoint]:
         """The checkpoints that ``ids`` or ``family`` select; a ``path`` is no matter of the catalogue.
 
@@ -161,6 +174,30 @@ class CheckpointSelection(Closed):
             steps="last" if self.steps is None else self.steps,
             aliases=self.include_aliases,
         )
+
+
+def check_pairs(selections: Sequence[CheckpointSelection]) -> None:
+    """Raise ``Misplaced`` where ``paired_with`` names no family, or one that is itself paired with another."""
+    of_suite = {family for one in selections for family in one.families()}
+    known = [*FAMILIES.names(), *of_suite]
+    elsewhere = {
+        family: one.paired_with for one in selections if one.paired_with for family in one.families()
+    }
+    for i, one in enumerate(selections):
+        pair = one.paired_with
+        if pair is None:
+            continue
+        family = pair if pair in known else pair.rpartition("/")[0]
+        if family not in known:
+            raise Misplaced(
+                f"'{pair}' is no family of the catalogue or of this suite; {nearest_or_all(pair, known)}",
+                *("checkpoints", i, "paired_with"),
+            )
+        beyond = elsewhere.get(family)
+        if beyond is not None and family not in (beyond, beyond.rpartition("/")[0]):
+            raise Misplaced(
+                f"{family} is itself paired with {beyond}; name that instead", "checkpoints", i, "paired_with"
+            )
 
 
 class RecipeChoice(Closed):

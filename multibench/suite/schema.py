@@ -19,6 +19,7 @@ from pydantic import (
 from multibench.errors import MultibenchError, SuiteError
 from multibench.recipes import RECIPES, SELECTION_RULES, Hyperparameters, Recipe
 from multibench.registry import nearest_or_all
+from multibench.seeds import FinetuningSeedDesign
 from multibench.suite.document import Document, parse_override, read_document
 from multibench.suite.entries import (
     CheckpointSelection,
@@ -27,6 +28,7 @@ from multibench.suite.entries import (
     RecipeChoice,
     SeedList,
     as_list,
+    check_pairs,
     known,
     no_repeats,
     read_recipe_choice,
@@ -57,6 +59,8 @@ class Suite(Closed):
     """Task -> what its runs are scored on: ``split`` or ``task.split``; the task's own list if not given."""
     recipe: Annotated[RecipeChoice, BeforeValidator(read_recipe_choice)] = RecipeChoice()
     finetuning_seeds: SeedList = Field(default_factory=lambda: [0, 1, 2, 3, 4])
+    finetuning_seed_design: FinetuningSeedDesign = "nested"
+    """``nested``: each pretraining seed has fine-tuning seeds of its own; ``shared``: all checkpoints have the same."""
     keep_weights: Literal["none", "last"] = "none"
     metric: Annotated[list[ModuleChoice], BeforeValidator(as_list)] = Field(default_factory=list)
     evaluate_only: bool = False
@@ -84,6 +88,7 @@ class Suite(Closed):
             )
         if self.recipe.held_out is not None and self.evaluate_only:
             raise Misplaced("nothing is trained, so nothing can be held out", "recipe", "held_out")
+        check_pairs(self.checkpoints)
         tasks: list[Task] = []
         for i, name in enumerate(self.tasks):
             task = find_task(name)

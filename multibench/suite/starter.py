@@ -33,6 +33,7 @@ def starter_suite(family: str) -> str:
         _tasks(recipe),
         *_recipe(recipe),
         _seeds(recipe),
+        "# finetuning_seed_design: shared   # all checkpoints have the same; by default each pretraining seed its own",
         "# keep_weights: last   # keeps the fine-tuned models, for evaluations to come",
     ]
     return "\n".join(lines) + "\n"

@@ -89,7 +89,7 @@ def test_the_manifest_says_that_a_run_is_imported_and_from_what(release: Release
     assert file.name == "release=multiberts,pretrain_id=4,n_steps=2M,lr=3e-05,ft_seed=0.tsv"
     assert imported["files"]["rte.dev"]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert imported["layout"] == "Google's GLUE predictions"
-    assert imported["finetuning_seeds"] == "nested"
+    assert imported["finetuning_seeds"] == "unknown"
     order = imported["class_order"]["rte.dev"]
     assert (order["order"], order["found"]) == (["entailment", "not_entailment"], "by accuracy")
     assert run.manifest["identity"]["domain"] == "imported"
@@ -137,14 +137,23 @@ def test_a_budget_of_hours_needs_hours(results: Path) -> None:
     assert "leave it out" in multibench("power", results, *words).refusal()
 
 
-def test_fine_tuning_seeds_are_nested_unless_they_are_said_to_be_crossed(
+def test_fine_tuning_seeds_are_what_the_import_says_of_them(
     release: Release, results: Path, tmp_path: Path
 ) -> None:
-    nested = multibench("variance", results, "--where", "step=2000000")
+    unknown = Results.open(results).where("step=2000000,learning_rate=2e-5").predictions("rte.dev")
+    assert unknown.design == "unknown"
+    assert set(unknown.run_info()["finetune_seed"]) == {0, 1}
+    done = import_google_predictions(release.folder, tmp_path, finetuning_seeds="nested")
+    assert not any("fine-tuning seeds" in remark for remark in done.remarks)
+    nested = multibench("variance", tmp_path, "--where", "step=2000000")
     assert "fine-tuning seed (nested)" in nested.out
-    import_google_predictions(release.folder, tmp_path, finetuning_seeds="crossed")
-    crossed = multibench("variance", tmp_path, "--where", "step=2000000")
-    assert "pretraining x fine-tuning seed" in crossed.out
+    for design in ("shared", "unknown"):
+        words = ("--out", tmp_path / design, "--finetuning-seeds", design)
+        told = multibench("import", "google-predictions", release.folder, *words)
+        assert told.code == 0, told.err
+        assert ("they are analysed as if they did" in told.out) == (design == "unknown")
+        crossed = multibench("variance", tmp_path / design, "--where", "step=2000000")
+        assert "pretraining x fine-tuning seed" in crossed.out
     first, second, grid = (
         Results.open(results).where("step=2000000,learning_rate=2e-5").predictions("rte.dev").grid()
     )

@@ -48,7 +48,7 @@ def test_an_id_does_not_depend_on_suite_names_paths_or_options(bench: Bench) -> 
     bench.write(
         name="other",
         description="other words",
-        checkpoints=[{"path": str(bench.root / "moved"), "family": "f", "pretraining_seed": 3, "step": 5}],
+        checkpoints=[{"path": str(bench.root / "moved"), "step": 5}],
         finetuning_seeds=[1, 0],
         keep_weights="last",
         evaluations={"pairs": ["extra"]},

@@ -299,13 +299,13 @@ def test_damaged_runs_are_moved_not_deleted(tmp_path: Path) -> None:
     assert (where / "run.json").is_file()
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_another_schema_version_is_refused_and_left_alone(tmp_path: Path, version: object) -> None:
     run_id = store_run(tmp_path / "suite", outputs=OUTPUTS)
     path = tmp_path / "suite/runs" / run_id / "run.json"
     reseal(path.parent, lambda manifest: manifest.update(schema=version))
     before = path.read_bytes()
-    with pytest.raises(SchemaError, match="reads version 1"):
+    with pytest.raises(SchemaError, match="reads versions 1 and 2"):
         RunStore(tmp_path / "suite").damage(run_id)
     for command in (["status", tmp_path], ["scores", tmp_path], ["verify", "results", tmp_path]):
         outcome = multibench(*command)

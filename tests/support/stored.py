@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multibench.recipes import Hyperparameters
-from multibench.results import Predictions, RunIdentity, RunStore
+from multibench.results import Predictions, RunIdentity, RunStore, store
 from multibench.results.manifest import manifest_checksum
 from multibench.seeds import derive_seeds
 from multibench.tasks import find_task
@@ -82,6 +83,8 @@ def store_run(
     training_data: str = "train data",
     labels: NDArray[Any] | None = None,
     provenance: dict[str, Any] | None = None,
+    version: int = store.SCHEMA_VERSION,
+    design: str | None = None,
     **settings: Any,
 ) -> str:
     """Store one run of ``task`` in ``folder`` (``RESULTS/SUITE``) and return its id.
@@ -119,6 +122,7 @@ def store_run(
             "parameters": 1000,
             "task": task,
             "finetuning_seed": finetuning_seed,
+            **({} if design is None else {"finetuning_seed_design": design}),
         },
         "suite": {"name": folder.name, "recipe": "modern_glue", "selection": "none", **(suite or {})},
         "settings": hyperparameters.model_dump(mode="json"),
@@ -127,5 +131,6 @@ def store_run(
         "training_data": {"as_released": trained_as_released},
         "provenance": {"host": "elsewhere", **(provenance or {})},
     }
-    RunStore(folder).write(identity.run_id, record, {"loss": [1.0, 0.5]}, predictions)
+    with patch.object(store, "SCHEMA_VERSION", version):
+        RunStore(folder).write(identity.run_id, record, {"loss": [1.0, 0.5]}, predictions)
     return identity.run_id

@@ -9,13 +9,16 @@ from typing import Any
 from multibench.checkpoints.catalogue.architecture import Architecture
 from multibench.errors import CheckpointError
 
-__all__ = ["SOURCE_KINDS", "STATUSES", "Checkpoint", "Evidence", "Family", "Source"]
+__all__ = ["LOCAL_FAMILY", "SOURCE_KINDS", "STATUSES", "Checkpoint", "Evidence", "Family", "Source"]
 
 STATUSES = {
     "seen": "a page or file that says so was read",
     "by pattern": "follows a documented rule, but no page of its own was read",
     "inferred": "our conclusion from what was read",
 }
+
+# The family of folders of one's own of which nothing else is said.
+LOCAL_FAMILY = "local"
 
 SOURCE_KINDS = {
     "hub": "a repository on the Hugging Face Hub: `location` is its id",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from multibench import network
 from multibench.checkpoints.catalogue.architecture import Architecture
-from multibench.checkpoints.catalogue.checkpoint import Checkpoint, Evidence, Source
+from multibench.checkpoints.catalogue.checkpoint import LOCAL_FAMILY, Checkpoint, Evidence, Source
 from multibench.checkpoints.download import hub
 from multibench.checkpoints.download.urls import address_of
 from multibench.checkpoints.formats.config import ModelConfig, normalised_config, read_config
@@ -133,7 +133,7 @@ def local_checkpoint(
     evidence = Evidence("seen", "the folder itself")
     return Checkpoint(
         id=path,
-        family=family or "local",
+        family=family or LOCAL_FAMILY,
         architecture=architecture,
         sources=(Source("folder", str(folder.resolve()), evidence),),
         pretraining_seed=pretraining_seed,
