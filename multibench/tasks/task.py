@@ -6,20 +6,19 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 
 from multibench.errors import DataError
 from multibench.registry import Registry
+from multibench.tasks.fitting import Kind, metric_fault
 from multibench.tasks.layouts import BuiltinLayout, Columns, Facts, FileLayout, Format, HubLayout
 
 __all__ = ["TASKS", "SplitFacts", "Task", "find_task"]
 
 # Names of tasks and splits become file names, and `task.split` must come apart again.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-
-Kind = Literal["classification", "regression", "span"]
 
 _FLAT: tuple[Format, ...] = ("tsv", "csv", "jsonl", "parquet")
 _NESTED: tuple[Format, ...] = ("squad", "jsonl", "parquet")  # those that can hold lists of answers
@@ -101,6 +100,10 @@ class Task(Facts):
         missing = set(self.evaluations) - set(self.splits)
         if missing:
             raise ValueError(f"evaluations name splits without facts: {sorted(missing)}")
+        for metric in self.metrics:
+            fault = metric_fault(metric, self.kind, len(self.labels), self.unanswerable)
+            if fault is not None:
+                raise ValueError(fault)
         for name, layout in (("official", self.official), ("files", self.files)):
             if layout is not None:
                 self._refuse_layout(name, layout)
