@@ -46,11 +46,15 @@ def score(
     ] = None,
     null_odds: Annotated[
         Path | None,
-        typer.Option("--null-odds", help="For SQuAD v2.0: the odds of no answer, {id: number} (null_odds.json)."),
+        typer.Option(
+            "--null-odds", help="For SQuAD v2.0: the odds of no answer, {id: number} (null_odds.json)."
+        ),
     ] = None,
     null_threshold: Annotated[
         float | None,
-        typer.Option("--null-threshold", help="Count answers whose odds of no answer exceed this as refused."),
+        typer.Option(
+            "--null-threshold", help="Count answers whose odds of no answer exceed this as refused."
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Take a class order that the labels contradict.")
@@ -60,7 +64,9 @@ def score(
     """Official metrics of any prediction file."""
     from multibench import api
 
-    order = None if class_order is None else [name.strip() for name in class_order.rpartition("=")[2].split(",")]
+    order = (
+        None if class_order is None else [name.strip() for name in class_order.rpartition("=")[2].split(",")]
+    )
     scored = api.score(
         task,
         predictions,

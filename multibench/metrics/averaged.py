@@ -31,7 +31,7 @@ class _Counted(Prepared):
         return type(self)(self.gold[examples], self.predicted[runs][:, examples], self.classes)
 
     def counts(self, weights: Array) -> tuple[Array, Array, Array]:
-        """t ``(n_draws, classes, 1)``, p and h ``(n_draws, classes, n_runs)``, float64."""
+        """T ``(n_draws, classes, 1)``, p and h ``(n_draws, classes, n_runs)``, float64."""
         if self._features is None:
             said = [self.predicted == k for k in range(self.classes)]
             gold = [(self.gold == k)[None] for k in range(self.classes)]
@@ -58,7 +58,9 @@ class _Counted(Prepared):
         gold, said = self.gold[None, None] == numbers, self.predicted[None] == numbers
         # d F1 = (2 d hits - F1 (d labels + d predictions)) / (labels + predictions)
         change = 2.0 * (gold & said) - f1[:, :, None] * (gold.astype(np.int8) + said)
-        each: Array = np.divide(change, total[:, :, None], out=np.zeros(change.shape), where=total[:, :, None] > 0)
+        each: Array = np.divide(
+            change, total[:, :, None], out=np.zeros(change.shape), where=total[:, :, None] > 0
+        )
         return f1, t, each
 
 
@@ -87,13 +89,17 @@ class _PreparedWeighted(_Counted):
         """See ``Prepared.draws``."""
         f1, t = self._of_classes(weights)
         total = t.sum(axis=1)
-        return np.asarray(np.divide((f1 * t).sum(axis=1), total, out=np.zeros(f1[:, 0].shape), where=total > 0))
+        return np.asarray(
+            np.divide((f1 * t).sum(axis=1), total, out=np.zeros(f1[:, 0].shape), where=total > 0)
+        )
 
     def influence(self) -> Array:
         """See ``Prepared.influence``."""
         f1, t, each = self._changes()
         n = float(self.n_examples)
-        own = f1[self.gold].T - (f1 * t).sum(axis=0)[:, None] / n  # the share of the example's own class grows
+        own = (
+            f1[self.gold].T - (f1 * t).sum(axis=0)[:, None] / n
+        )  # the share of the example's own class grows
         return np.asarray((each * t[:, :, None]).sum(axis=0) + own)
 
 

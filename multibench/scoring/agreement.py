@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,17 @@ from numpy.typing import NDArray
 from multibench.errors import DataError
 from multibench.scoring.classes import Classes
 
-__all__ = ["accuracy_of", "best_order", "contradicts", "disagreeing", "misplaced", "said_by_label"]
+__all__ = [
+    "Doubt",
+    "accuracy_of",
+    "best_order",
+    "contradicts",
+    "disagreeing",
+    "disagreements",
+    "misplaced",
+    "off_the_rest",
+    "said_by_label",
+]
 
 Shares = NDArray[np.float64]
 Order = tuple[int, ...]
@@ -42,7 +53,7 @@ def accuracy_of(shares: Shares, order: Sequence[int]) -> float:
 
 
 def best_order(shares: Shares, of: Classes, without: Sequence[int] | None = None) -> Order:
-    """The class of each output that gives the highest accuracy; of the orders that differ from ``without``, if given."""
+    """The class of each output that gives the highest accuracy; among orders that differ from ``without`` if given."""
     if without is None:
         return _assigned(shares, of)[0]
     found = []
@@ -142,14 +153,94 @@ def _misplaced(members: Sequence[int], each: Sequence[Shares], of: Classes, n: i
     for k in set(members) - set(good):
         value, error = worth[k]
         alike = np.abs(each[k].sum(axis=1) - said).sum() / 2 < _ALIKE
-        if error > 0 and value < 2 * error and value + _SURE * error < usual and alike:
+        if error > 0 and abs(value) < 2 * error and value + _SURE * error < usual and alike:
             others = float(np.median([accuracy_of(each[g], order) for g in good]))
             found.append(
                 (
                     k,
-                    f"its predictions go with the labels as by chance (accuracy {100 * accuracy_of(each[k], order):.2f} %), "
-                    f"though it gives each class as often as the {len(good)} runs beside it (accuracy {100 * others:.2f} %): "
+                    f"its predictions go with the labels as by chance (accuracy "
+                    f"{100 * accuracy_of(each[k], order):.2f} %), "
+                    f"though it gives each class as often as the {len(good)} runs beside it (accuracy "
+                    f"{100 * others:.2f} %): "
                     "its rows are in another order than those of the split",
                 )
             )
     return sorted(found)
+
+
+class Doubt(NamedTuple):
+    """What speaks against run number ``run``: a sentence without its full stop."""
+
+    run: int
+    sentence: str
+
+
+def disagreements(
+    said: Sequence[NDArray[np.int64]],
+    labels: NDArray[np.int64],
+    of: Classes,
+    places: Sequence[str],
+    groups: Sequence[Hashable],
+) -> list[Doubt]:
+    """Runs whose predicted classes ``(n,)`` contradict those of the others, where these go with the labels."""
+    n, count = len(labels), len(of)
+    each = [said_by_label(run, labels, count, count) for run in said]
+    identity = tuple(range(count))
+    reference, others = disagreeing(each, of, n)
+    doubts = [
+        Doubt(
+            k,
+            f"{places[k]} has its classes in another order than the other runs: its accuracy is "
+            f"{100 * accuracy_of(each[k], identity):.2f} %, and {100 * accuracy_of(each[k], own):.2f} % in the order "
+            f"{', '.join(of.names[c] for c in own)}. Correct the file or leave it out; --force takes it as it is",
+        )
+        for k, own in (others if reference == identity else [])
+    ]
+    return doubts + [
+        Doubt(
+            k,
+            f"{places[k]}: {why}. Give the file a column of ids, or leave it out; if its rows are in the order of the "
+            f"split "
+            "after all, --force takes it as it is",
+        )
+        for k, why in misplaced(each, of, n, groups)
+    ]
+
+
+def off_the_rest(
+    values: Sequence[NDArray[np.float64]],
+    labels: NDArray[np.float64],
+    places: Sequence[str],
+    groups: Sequence[Hashable],
+) -> list[Doubt]:
+    """Runs of a regression whose values ``(n,)`` do not go with the labels, or go against them, where most others do.
+
+    Runs whose values are spread otherwise than those of the others are passed over: these have learnt something else.
+    """
+    if len(labels) < 4 or np.ptp(labels) == 0:
+        return []
+    spread = np.array([run.std() for run in values])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = np.array([np.corrcoef(run, labels)[0, 1] if run.std() > 0 else 0.0 for run in values])
+    found = []
+    for group in dict.fromkeys(groups):
+        members = [k for k, key in enumerate(groups) if key == group]
+        good = [k for k in members if r[k] > _SURE / math.sqrt(len(labels))]
+        if len(good) < 2 or 2 * len(good) <= len(members):
+            continue
+        usual, width = float(np.median(r[good])), float(np.median(spread[good]))
+        for k in members:
+            ahead = math.atanh(min(usual, 0.999)) - math.atanh(max(float(r[k]), -0.999))
+            sure = ahead > _SURE * math.sqrt(2 / (len(labels) - 3))
+            if r[k] < 2 / math.sqrt(len(labels)) and sure and width / 2 < spread[k] < 2 * width:
+                found.append(
+                    Doubt(
+                        k,
+                        f"{places[k]} does not go with the labels (correlation {r[k]:.2f}), though its values are "
+                        f"spread "
+                        f"as those of the {len(good)} runs beside it (correlation {usual:.2f}): its rows are in "
+                        f"another "
+                        "order, or its sign is. Correct the file or leave it out; --force takes it as it is",
+                    )
+                )
+    return found

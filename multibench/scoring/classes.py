@@ -39,7 +39,9 @@ def classes_of(task: Task, trained: Task | None = None) -> Classes:
     of = {output: number for number, outputs in enumerate(class_map) for output in outputs}
     missing = [name for k, name in enumerate(trained.labels) if k not in of]
     if missing:
-        raise DataError(f"'merges' of {task.name} does not say what {', '.join(missing)} of {trained.name} count as.")
+        raise DataError(
+            f"'merges' of {task.name} does not say what {', '.join(missing)} of {trained.name} count as."
+        )
     return Classes(trained.labels, tuple(of[k] for k in range(len(trained.labels))))
 
 

@@ -23,10 +23,32 @@ from multibench.tasks.table import short
 __all__ = ["Column", "Taken", "is_counter", "take", "uneven_constant"]
 
 _IDS = ("id", "ids", "example_id", "pairid", "qid", "guid", "idx", "index", "row", "row_id", "unnamed: 0", "")
-_LABELS = ("label", "labels", "gold", "gold_label", "true_label", "target", "targets", "y_true", "reference", "references")
-_SAID = ("prediction", "predictions", "predicted", "pred", "preds", "predicted_label", "predicted_class", "y_pred")
+_LABELS = (
+    "label",
+    "labels",
+    "gold",
+    "gold_label",
+    "true_label",
+    "target",
+    "targets",
+    "y_true",
+    "reference",
+    "references",
+)
+_SAID = (
+    "prediction",
+    "predictions",
+    "predicted",
+    "pred",
+    "preds",
+    "predicted_label",
+    "predicted_class",
+    "y_pred",
+)
 _VALUES = ("score", "scores", "value", "values", "output", "outputs", "logit", "logits")
-_SCORE = re.compile(r"(?:(?:p|prob|probs|proba|probability|logit|logits|score|scores|output|class|label)[ _-]?)?(.+)")
+_SCORE = re.compile(
+    r"(?:(?:p|prob|probs|proba|probability|logit|logits|score|scores|output|class|label)[ _-]?)?(.+)"
+)
 _PLAIN = frozenset("0123456789.+-eEinfaNINF ")
 
 
@@ -90,8 +112,8 @@ class Taken(NamedTuple):
     """What was found in a table.
 
     ``outputs`` are class numbers of the task int64 ``(n,)`` (``kind`` ``classes``), of the source (``numbers``),
-    scores float64 ``(n, k)`` (``scores``) or values float64 ``(n,)`` (``values``). ``order`` is the class of each score,
-    where the names of columns say so.
+    scores float64 ``(n, k)`` (``scores``) or values float64 ``(n,)`` (``values``). ``order`` is the class of each
+    score, where the names of columns say so.
     """
 
     kind: str
@@ -105,7 +127,9 @@ class Taken(NamedTuple):
 def is_counter(numbers: NDArray[np.float64]) -> bool:
     """Whether these are 0 .. n - 1 or 1 .. n in some order."""
     ordered = np.sort(numbers)
-    return len(numbers) > 2 and any(np.array_equal(ordered, np.arange(len(numbers)) + start) for start in (0, 1))
+    return len(numbers) > 2 and any(
+        np.array_equal(ordered, np.arange(len(numbers)) + start) for start in (0, 1)
+    )
 
 
 def uneven_constant(values: NDArray[np.float64]) -> int | None:
@@ -180,7 +204,9 @@ def _refuse_gaps(values: NDArray[np.float64], columns: Sequence[Column], where: 
     if len(bad):
         row, column = bad[0].tolist()
         name = columns[min(column, len(columns) - 1)].name
-        raise DataError(f"{where} holds NaN or infinity, first in row {row} counted from 0 of the column '{name}'.")
+        raise DataError(
+            f"{where} holds NaN or infinity, first in row {row} counted from 0 of the column '{name}'."
+        )
 
 
 def _listed(possible: Sequence[Classes], columns: Sequence[Column], where: str) -> _Found | None:
@@ -191,7 +217,8 @@ def _listed(possible: Sequence[Classes], columns: Sequence[Column], where: str) 
             if lists.shape[1] not in {len(classes) for classes in possible}:
                 expected = " or ".join(str(len(classes)) for classes in possible) or "a number, not lists"
                 raise DataError(
-                    f"{where}: the lists in the column '{column.name}' have {lists.shape[1]} numbers; expected {expected}."
+                    f"{where}: the lists in the column '{column.name}' have {lists.shape[1]} numbers; expected "
+                    f"{expected}."
                 )
             _refuse_gaps(lists, [column], where)
             return "scores", lists, None, [column]
@@ -218,7 +245,8 @@ def _one(task: Task, column: Column, where: str) -> _Found:
         if (numbers != np.rint(numbers)).any():
             odd = numbers[numbers != np.rint(numbers)][0]
             raise DataError(
-                f"{where}: the column '{column.name}' holds {odd:g}, no class number; scores are wanted for each class, "
+                f"{where}: the column '{column.name}' holds {odd:g}, no class number; scores are wanted for each "
+                f"class, "
                 "in a column each."
             )
         return "numbers", numbers.astype(np.int64), None, [column]
@@ -239,7 +267,9 @@ def _left(
     codes = class_codes(task)
     numeric = [column for column in left if column.numbers is not None and not column.constant]
     classes = [
-        column for column in left if column.numbers is None and codes and {folded(t) for t in column.texts} <= set(codes)
+        column
+        for column in left
+        if column.numbers is None and codes and {folded(t) for t in column.texts} <= set(codes)
     ]
     widths = {len(each) for each in possible}
     if len(numeric) in widths and len(numeric) > 1 and not classes:
@@ -273,18 +303,21 @@ def _described(columns: Sequence[Column]) -> str:
 
 def _refuse_unread_names(ids: Column | None, unused: Sequence[Column], where: str) -> None:
     """A column of distinct words may say which row is which example: it is not passed over."""
-    for column in unused:
-        if ids is None and column.numbers is None and len(set(column.texts)) == len(column) > 2:
-            if not any(" " in text for text in column.texts):
-                raise DataError(
-                    f"{where}: the column '{column.name}' seems to name the examples; call it 'id' if it does, or "
-                    "leave it out if the rows are in the order of the split."
-                )
+    for column in unused if ids is None else ():
+        distinct = column.numbers is None and len(set(column.texts)) == len(column) > 2
+        if distinct and not any(" " in text for text in column.texts):
+            raise DataError(
+                f"{where}: the column '{column.name}' seems to name the examples; call it 'id' if it does, or leave it "
+                f"out "
+                "if the rows are in the order of the split."
+            )
 
 
-def _sentence(ids: Column | None, labels: Column | None, used: Sequence[Column], unused: Sequence[Column]) -> str:
+def _sentence(
+    ids: Column | None, labels: Column | None, used: Sequence[Column], unused: Sequence[Column]
+) -> str:
     parts = [f"outputs from {_names(used)}"]
-    parts += [f"ids from {_names([ids])}"] if ids is not None else []
+    parts += [f"ids from {_names([ids])}" if ids is not None else "rows in the order of the split"]
     parts += [f"labels from {_names([labels])}"] if labels is not None else []
     parts += [f"not read: {_names(unused)}"] if unused else []
     return ", ".join(parts)

@@ -17,14 +17,12 @@ The layout is recognised by the content, never by the name of the file.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,16 +30,17 @@ from numpy.typing import NDArray
 from multibench.errors import DataError, ResultsError
 from multibench.metrics.squad import ANSWER_OUTPUTS
 from multibench.results.store import read_predictions
+from multibench.scoring.answers import answers_in
 from multibench.scoring.classes import Classes, class_codes, folded, possible_classes
-from multibench.scoring.columns import Column, is_counter, take, uneven_constant
+from multibench.scoring.columns import Column, take
+from multibench.scoring.numbered import of_array
+from multibench.scoring.prediction import Kind, PredictionFile, classes_of_width
 from multibench.scoring.tables import TextTable, parquet_columns, read_array, text_table
 from multibench.tasks import Task
 from multibench.tasks.files import read_text
 from multibench.tasks.table import short
 
-__all__ = ["Kind", "PredictionFile", "of_array", "read_null_odds", "read_prediction_file"]
-
-Kind = Literal["classes", "numbers", "scores", "values", "answers", "stored"]
+__all__ = ["read_prediction_file"]
 
 
 class _Layout(NamedTuple):
@@ -52,51 +51,16 @@ class _Layout(NamedTuple):
 
 
 # First line, in lower case -> layout.
-_LAYOUTS = {
+_LAYOUTS: dict[tuple[str, ...], _Layout] = {
     ("index", "prediction"): _Layout(),
     ("pairid", "gold_label"): _Layout(prefix="ex", ignores_unknown=True),
 }
 _EXPECTED = (
-    "'index<TAB>prediction' (GLUE), 'pairID,gold_label' (HANS), names of columns such as 'prediction' or 'output_0', or "
+    "'index<TAB>prediction' (GLUE), 'pairID,gold_label' (HANS), names of columns such as 'prediction' or 'output_0', "
+    "or "
     "numbers alone"
 )
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-
-
-@dataclass(frozen=True, eq=False)
-class PredictionFile:
-    """What a file says about each of the ``n`` examples that it names, or of which it has a row.
-
-    ``kind`` says what ``outputs`` are: ``classes`` of the task, int64 ``(n,)``; class ``numbers`` of the source, int64
-    ``(n,)``; ``scores`` float64 ``(n, k)``, of classes in an order that is not known unless ``order`` gives the task's
-    class of each; ``values`` float64 ``(n,)``; or as ``stored`` here (``multibench.results.Predictions``), float32
-    ``(n, outputs)``. None for ``answers``, whose ``texts`` stand alone, perhaps with ``null_odds`` ``(n,)``.
-    ``classes`` are what the outputs may be of. ``ids`` is None where rows are in the order of the split. ``labels``
-    ``(n,)`` are those that the file itself carries. ``prefix`` stands before an example's id in this layout.
-    ``ignores_unknown``: whether the layout's official reader passes over ids that the split has not. ``numbered``:
-    whether the first row, which is 0, 1, ..., may be a header. ``taken`` says which column was taken as what.
-    """
-
-    path: Path
-    kind: Kind
-    ids: tuple[str, ...] | None
-    outputs: NDArray[Any] | None
-    texts: tuple[str, ...] | None = None
-    labels: NDArray[Any] | None = None
-    prefix: str = ""
-    ignores_unknown: bool = False
-    classes: Classes | None = None
-    order: tuple[int, ...] | None = None
-    null_odds: NDArray[np.float64] | None = None
-    numbered: bool = False
-    taken: str = ""
-    place: str = ""
-    """What messages call it."""
-
-    @property
-    def where(self) -> str:
-        """What messages call it: the file, or an entry of it."""
-        return self.place or str(self.path)
 
 
 def read_prediction_file(
@@ -120,56 +84,8 @@ def read_prediction_file(
     if start == b"PAR1":
         return _parquet(task, path, trained)
     if task.kind == "span":
-        return _answers(path, read_text(path))
+        return answers_in(path, read_text(path))
     return _text(task, path, trained)
-
-
-def _answers(path: Path, text: str) -> PredictionFile:
-    """SQuAD's JSON: one object, question ids to answers."""
-    answers = _object(path, text, "{id: text}")
-    for name, answer in answers.items():
-        if not name.isprintable():
-            raise DataError(f"{path}: {short(name)} is no id of a question.")
-        if not isinstance(answer, str):
-            raise DataError(
-                f'{path}: the answer to {name!r} is {short(answer)}, not a text; expected {{id: text}}, with "" for '
-                "no answer."
-            )
-    return PredictionFile(
-        path, "answers", tuple(answers), None, texts=tuple(answers.values()), ignores_unknown=True
-    )
-
-
-def _object(path: Path, text: str, expected: str) -> dict[str, Any]:
-    """A JSON object whose names are ids of questions, each once."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        (name, times), *_ = Counter(name for name, _ in pairs).most_common(1) or [("", 0)]
-        if times > 1:
-            raise DataError(f"{path} answers the question {name!r} twice.")
-        return dict(pairs)
-
-    try:
-        answers = json.loads(text, object_pairs_hook=once)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not valid JSON: {error}. Is it cut off?") from error
-    if not isinstance(answers, dict):
-        raise DataError(
-            f"{path} holds no JSON object; expected question ids with their answers, {expected}."
-        )
-    return answers
-
-
-def read_null_odds(path: Path) -> Mapping[str, float]:
-    """The odds of no answer by question id, ``{id: number}``: the null score minus that of the best answer.
-
-    What ``run_qa.py`` calls ``null_odds.json``, and ``run_squad.py`` too. Raises ``DataError`` for anything else.
-    """
-    odds = _object(path, read_text(path), "{id: odds of no answer}")
-    for name, value in odds.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise DataError(f"{path}: the odds of no answer to {name!r} are {short(value)}, not a number.")
-    return odds
 
 
 def _text(task: Task, path: Path, trained: Task | None) -> PredictionFile:
@@ -177,7 +93,7 @@ def _text(task: Task, path: Path, trained: Task | None) -> PredictionFile:
     text = read_text(path)
     first, _, rest = text.partition("\n")
     for separator in ("\t", ","):
-        layout = _LAYOUTS.get(tuple(first.strip().lower().split(separator)))  # type: ignore[call-overload]
+        layout = _LAYOUTS.get(tuple(first.strip().lower().split(separator)))
         if layout is not None:
             return _rows(task, path, rest, separator, layout, trained)
     table = text_table(path)
@@ -206,7 +122,9 @@ def _taken(task: Task, columns: Sequence[Column], path: Path, trained: Task | No
     if found.ids is not None and len(set(found.ids)) < len(found.ids):
         name = Counter(found.ids).most_common(1)[0][0]
         raise DataError(f"{path} names the example {name!r} twice.")
-    classes = _of_width(possible, found.outputs) if found.order is None else _in_order(possible, found.order)
+    classes = (
+        classes_of_width(possible, found.outputs) if found.order is None else _in_order(possible, found.order)
+    )
     return PredictionFile(
         path,
         found.kind,  # type: ignore[arg-type]
@@ -219,85 +137,8 @@ def _taken(task: Task, columns: Sequence[Column], path: Path, trained: Task | No
     )
 
 
-def _of_width(possible: Sequence[Classes], outputs: NDArray[Any]) -> Classes | None:
-    """The classes that so many scores, or class numbers so large, are of; the task's own if both would do."""
-    if not possible:
-        return None
-    width = outputs.shape[1] if outputs.ndim == 2 else int(outputs.max(initial=0)) + 1
-    fitting = [each for each in possible if (len(each) == width if outputs.ndim == 2 else len(each) >= width)]
-    return fitting[0] if fitting else possible[0]
-
-
 def _in_order(possible: Sequence[Classes], order: Sequence[int]) -> Classes:
     return next(each for each in possible if each.of == tuple(order))
-
-
-def of_array(
-    task: Task, values: NDArray[Any], path: Path, trained: Task | None = None, place: str = ""
-) -> PredictionFile:
-    """What an array of one run says: ``(n,)`` class numbers or values, ``(n, k)`` scores or ``(n, 1)``; in row order.
-
-    Raises ``DataError`` for other shapes, for what is not finite, and for columns that can be no scores.
-    """
-    where = place or str(path)
-    if values.dtype.kind not in "iufb":
-        raise DataError(f"{where} holds {values.dtype}; expected numbers.")
-    values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-    if values.ndim not in (1, 2):
-        raise DataError(f"{where} has the shape {values.shape}; expected a row for each example.")
-    if not np.isfinite(values).all():
-        row = int(np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0])
-        raise DataError(f"{where} holds NaN or infinity, first in row {row} counted from 0.")
-    possible = possible_classes(task, trained)
-    if task.kind == "span" or (task.kind == "regression" and values.ndim == 2):
-        expected = "answers as texts" if task.kind == "span" else "1 number for each example"
-        given = values.shape[1] if values.ndim == 2 else 1
-        raise DataError(f"{where} has {given} numbers for each example; {task.name} takes {expected}.")
-    if task.kind == "regression":
-        return PredictionFile(path, "values", None, values.astype(np.float64), place=place)
-    if values.ndim == 2:
-        _refuse_no_scores(task, possible, values.astype(np.float64), where)
-        classes = _of_width(possible, values)
-        return PredictionFile(path, "scores", None, values.astype(np.float64), classes=classes, place=place)
-    whole = values.astype(np.int64)
-    _refuse_no_class(possible, whole, values, where)
-    return PredictionFile(path, "numbers", None, whole, classes=_of_width(possible, whole), place=place)
-
-
-def _refuse_no_scores(
-    task: Task, possible: Sequence[Classes], values: NDArray[np.float64], where: str
-) -> None:
-    for column in range(values.shape[1]):
-        if is_counter(values[:, column]):
-            raise DataError(
-                f"{where}: column {column}, counted from 0, is no class score: it counts the rows. Leave it out, or "
-                "give the columns names, 'index' and 'prediction'."
-            )
-    if values.shape[1] not in {len(classes) for classes in possible}:
-        expected = " or ".join(str(len(classes)) for classes in possible)
-        raise DataError(
-            f"{where} has {values.shape[1]} numbers for each example; {task.name} takes {expected} numbers for each "
-            "example."
-        )
-    constant = uneven_constant(values)
-    if constant is not None:
-        raise DataError(
-            f"{where}: column {constant}, counted from 0, is the same in every row and so no class score. Leave it out, "
-            "or give the columns names: 'prediction', or 'output_0' and so on."
-        )
-
-
-def _refuse_no_class(
-    possible: Sequence[Classes], whole: NDArray[np.int64], values: NDArray[Any], where: str
-) -> None:
-    most = max(len(classes) for classes in possible)
-    strange = (whole != values) | (whole < 0) | (whole >= most)
-    if strange.any():
-        row = int(np.flatnonzero(strange)[0])
-        raise DataError(
-            f"{where} has {values[row]:g} in row {row} counted from 0; expected class numbers from 0 to {most - 1}, or "
-            f"{most} scores for each example."
-        )
 
 
 def _bare(task: Task, table: TextTable, path: Path, trained: Task | None) -> PredictionFile:
@@ -305,7 +146,13 @@ def _bare(task: Task, table: TextTable, path: Path, trained: Task | None) -> Pre
     assert table.numbers is not None
     file = of_array(task, table.numbers, path, trained)
     return PredictionFile(
-        path, file.kind, None, file.outputs, classes=file.classes, numbered=table.numbered
+        path,
+        file.kind,
+        None,
+        file.outputs,
+        classes=file.classes,
+        numbered=table.numbered,
+        taken=file.taken,
     )
 
 
@@ -336,7 +183,12 @@ def _rows(
         outputs,
         prefix=layout.prefix,
         ignores_unknown=layout.ignores_unknown,
-        classes=None if not possible else possible[0] if kind == "classes" else _of_width(possible, outputs),
+        classes=None
+        if not possible
+        else possible[0]
+        if kind == "classes"
+        else classes_of_width(possible, outputs),
+        taken="ids from the first column, outputs from the second",
     )
 
 
@@ -419,5 +271,5 @@ def _stored(task: Task, path: Path, trained: Task | None) -> PredictionFile:
         stored.outputs,
         texts=stored.texts,
         labels=stored.labels,
-        classes=_of_width(possible, stored.outputs),
+        classes=classes_of_width(possible, stored.outputs),
     )

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from multibench.errors import DataError
 from multibench.scoring.classes import class_codes, folded
-from multibench.scoring.files import PredictionFile
+from multibench.scoring.prediction import PredictionFile
 from multibench.tasks import Examples, Task
 
 __all__ = ["Fitted", "counted", "fit", "stands_for"]
@@ -36,8 +35,9 @@ _SAME_SCORE = 1e-3
 class Fitted:
     """What a ``file`` says of each of the ``n`` examples of a split.
 
-    ``position`` ``(n,)`` is the row of each, -1 where it has none; ``missing`` are the ids of these, and ``extra`` those
-    of no example. ``order`` is the task's class of each output, where names of columns or a column of labels say so.
+    ``position`` ``(n,)`` is the row of each, -1 where it has none; ``missing`` are the ids of these, and ``extra``
+    those of no example. ``order`` is the task's class of each output, where names of columns or a column of labels
+    say so.
     """
 
     file: PredictionFile
@@ -46,10 +46,13 @@ class Fitted:
     extra: tuple[str, ...] = ()
     order: tuple[int, ...] | None = None
 
-    @cached_property
+    @property
     def outputs(self) -> NDArray[Any] | None:
         """The outputs in the order of the examples; None for answers."""
-        return None if self.file.outputs is None else self.file.outputs[self.position]
+        outputs = self.file.outputs
+        if outputs is None or (self.file.ids is None and len(outputs) == len(self.position)):
+            return outputs
+        return outputs[self.position]
 
     @property
     def given(self) -> NDArray[np.bool_]:
@@ -73,11 +76,14 @@ class Fitted:
 
 
 def fit(task: Task, examples: Examples, file: PredictionFile) -> Fitted:
-    """Find each example in ``file``. Raises ``DataError`` if the file does not fit the split, or carries other labels."""
+    """Find each example in ``file``.
+
+    Raises ``DataError`` if the file does not fit the split, or carries other labels.
+    """
     if file.ids is None:
-        position, missing, extra = _in_row_order(examples, file), (), ()
-    else:
-        position, missing, extra = _by_id(task, examples, file, file.ids)
+        position = _in_row_order(examples, file)
+        return Fitted(file, position, order=file.order or _labelled(task, examples, file, position))
+    position, missing, extra = _by_id(task, examples, file, file.ids)
     order = file.order or _labelled(task, examples, file, position)
     return Fitted(file, position, missing, extra, order)
 
@@ -118,7 +124,9 @@ def _by_id(
             f"{file.where} has no prediction for {counted(missing, 'example')} of {split}; it must have one for each."
         )
     # Rows that the split leaves out may well have been predicted.
-    strange = [name for name in extra if not (examples.left_out and name.removeprefix(file.prefix).isdecimal())]
+    strange = [
+        name for name in extra if not (examples.left_out and name.removeprefix(file.prefix).isdecimal())
+    ]
     if strange and not file.ignores_unknown:
         raise DataError(f"{file.where} names {counted(tuple(strange), 'id')} that {split} has not.")
     return position, missing, extra
@@ -159,7 +167,8 @@ def _refuse_other_scores(
     other = ~(np.abs(values - gold) <= _SAME_SCORE)
     if other.any():
         raise DataError(
-            f"The labels in {file.where} differ from those of {examples.origin} in {int(other.sum())} of {len(gold)} rows, "
+            f"The labels in {file.where} differ from those of {examples.origin} in {int(other.sum())} of {len(gold)} "
+            f"rows, "
             f"first for {examples.ids[int(np.flatnonzero(other)[0])]!r}: other data, or another order of rows."
         )
 
@@ -173,12 +182,18 @@ def _refuse_other_classes(
     named = all(folded(text) in codes and not text.lstrip("-").isdigit() for text in texts)
     meaning: Mapping[str, int] = codes if named else stands_for(texts, gold)
     means = np.array([meaning.get(folded(text) if named else text, -1) for text in texts])
-    alone = len(set(meaning[text] for text in set(texts))) == len(set(texts)) if not named else True
+    alone = len({meaning[text] for text in set(texts)}) == len(set(texts)) if not named else True
     if (means != gold).any() or not alone:
-        agree = means == gold if named else np.array([text == str(k) for text, k in zip(texts, gold, strict=True)])
+        agree = (
+            means == gold
+            if named
+            else np.array([text == str(k) for text, k in zip(texts, gold, strict=True)])
+        )
         raise DataError(
-            f"{file.where} has labels of its own, and these agree with {examples.origin} in {100 * agree.mean():.2f} % of "
-            f"{len(gold)} rows: its rows are in another order, or it is of other data.{_own_accuracy(file, texts)} Correct "
+            f"{file.where} has labels of its own, and these agree with {examples.origin} in {100 * agree.mean():.2f} % "
+            f"of "
+            f"{len(gold)} rows: its rows are in another order, or it is of other data.{_own_accuracy(file, texts)} "
+            f"Correct "
             "the file or leave it out; a column of ids says which row is which."
         )
     width = 0 if file.classes is None else len(file.classes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,13 +17,12 @@ from multibench.scoring.agreement import (
     best_order,
     contradicts,
     disagreeing,
-    misplaced,
     said_by_label,
 )
 from multibench.scoring.classes import Classes, classes_of
 from multibench.tasks import Task
 
-__all__ = ["ClassOrder", "Found", "find_order", "said", "stated_order"]
+__all__ = ["ClassOrder", "Found", "find_order", "said", "stated_order", "tie_note"]
 
 Found = Literal["stated", "accuracy", "file"]
 _FOUND = {"stated": "stated by the user", "accuracy": "by accuracy", "file": "said by the file"}
@@ -68,7 +67,9 @@ class ClassOrder:
         with np.errstate(over="ignore"):
             scores = np.stack([outputs[:, those].max(axis=1) for those in columns], axis=1).astype(np.float32)
         if not np.isfinite(scores).all():
-            raise DataError(f"A class score is {np.abs(outputs).max():g}, which single precision cannot hold.")
+            raise DataError(
+                f"A class score is {np.abs(outputs).max():g}, which single precision cannot hold."
+            )
         return keep_winners(np.ascontiguousarray(scores), winners)
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,6 +119,18 @@ def said(outputs: NDArray[Any]) -> NDArray[np.int64]:
     return outputs.argmax(axis=1) if outputs.ndim == 2 else outputs.astype(np.int64)
 
 
+def tie_note(what: str, outputs: Sequence[NDArray[Any]]) -> list[str]:
+    """A sentence on rows with several highest scores, if there are any in ``outputs``, ``(n, k)`` or ``(n,)`` each."""
+    scores = [run for run in outputs if run.ndim == 2]
+    ties = sum(int(((run == run.max(axis=1, keepdims=True)).sum(axis=1) > 1).sum()) for run in scores)
+    if not ties:
+        return []
+    total = sum(map(len, scores))
+    return [
+        f"{what}: {ties} of {total} predictions have two highest scores alike; the first in the file counts."
+    ]
+
+
 def find_order(
     task: Task,
     labels: NDArray[Any] | None,
@@ -127,17 +140,16 @@ def find_order(
     *,
     classes: Classes | None = None,
     places: Sequence[str] = (),
-    groups: Sequence[Hashable] = (),
     force: bool = False,
 ) -> ClassOrder:
     """The order in which the outputs of several runs, ``(n, k)`` scores or ``(n,)`` numbers, go best with ``labels``.
 
     ``stated`` gives the task's class of each output; ``classes`` are what these may be, the task's own if not given.
-    ``what`` names the runs in messages, ``places`` each of them, and ``groups`` what they are alike in. Raises
-    ``DataError`` where accuracy cannot tell, unless the order is ``stated``: without labels; where the best order is not
-    ahead of the next best by three standard errors of a share of n examples; and where it is no better than saying the
-    commonest class always. Raises it, too, unless told to ``force``, where the runs contradict a stated order, and where
-    one contradicts the others.
+    ``what`` names the runs in messages, and ``places`` each of them. Raises
+    ``DataError`` where accuracy cannot tell, unless the order is ``stated``: without labels; where the best order is
+    not ahead of the next best by three standard errors of a share of n examples; and where it is no better than
+    saying the commonest class always. Raises it, too, unless told to ``force``, where the runs contradict a stated
+    order, and where one contradicts the others.
     """
     of = classes or classes_of(task)
     names = places or [f"run {k}" for k in range(len(outputs))]
@@ -149,14 +161,7 @@ def find_order(
         return _order(of, stated, math.nan, math.nan, len(outputs), "stated")
     n = len(labels)
     each = [said_by_label(said(run), labels, len(of), task.outputs) for run in outputs]
-    doubts = [
-        *_contradictions(of, each, names, what, n, stated),
-        *(
-            f"{names[k]}: {why}. Give the file a column of ids, or leave it out of the index. If its rows are in the order "
-            "of the split after all, --force stores it as it is"
-            for k, why in misplaced(each, of, n, groups)
-        ),
-    ]
+    doubts = _contradictions(of, each, names, what, n, stated)
     if doubts and not force:
         raise DataError(f"{doubts[0]}.")
     together = np.mean(each, axis=0)
@@ -166,7 +171,9 @@ def find_order(
     next_best = accuracy_of(together, best if best != order else best_order(together, of, without=order))
     if stated is None and not doubts:
         _refuse_unclear(task, of, labels, order, accuracy, next_best, len(outputs), what)
-    return _order(of, order, accuracy, next_best, len(outputs), "accuracy" if stated is None else "stated", doubts)
+    return _order(
+        of, order, accuracy, next_best, len(outputs), "accuracy" if stated is None else "stated", doubts
+    )
 
 
 def _contradictions(
@@ -182,21 +189,27 @@ def _contradictions(
     better = None if stated is None else contradicts(together, of, stated, n)
     if stated is not None and better is not None:
         return [
-            f"The class order of {what} was stated as {_named(of, stated)}, and the labels contradict it: the accuracy of "
+            f"The class order of {what} was stated as {_named(of, stated)}, and the labels contradict it: the accuracy "
+            f"of "
             f"{_count(len(each))} is {_percent(accuracy_of(together, stated))} in that order, and "
-            f"{_percent(accuracy_of(together, better))} in the order {_named(of, better)}. If the stated order is right "
+            f"{_percent(accuracy_of(together, better))} in the order {_named(of, better)}. If the stated order is "
+            f"right "
             "nevertheless, --force takes it"
         ]
     reference, others = disagreeing(each, of, n, stated)
     if not others:
         return []
     first, own = others[0]
-    more = f" (and {len(others) - 1} more: {', '.join(names[k] for k, _ in others[1:4])})" if others[1:] else ""
+    more = (
+        f" (and {len(others) - 1} more: {', '.join(names[k] for k, _ in others[1:4])})" if others[1:] else ""
+    )
     return [
         f"{names[first]}{more} has its classes in another order than the rest of {what}: its accuracy is "
         f"{_percent(accuracy_of(each[first], reference))} in the order {_named(of, reference)} of the others, and "
-        f"{_percent(accuracy_of(each[first], own))} in the order {_named(of, own)}. If that is how the file was written, say "
-        "so in a column 'class_order' of the index; else correct the file or leave it out. --force takes the order of the "
+        f"{_percent(accuracy_of(each[first], own))} in the order {_named(of, own)}. If that is how the file was "
+        f"written, say "
+        "so in a column 'class_order' of the index; else correct the file or leave it out. --force takes the order of "
+        "the "
         "others for it, too"
     ]
 
@@ -223,7 +236,8 @@ def _refuse_unclear(
     )
     raise DataError(
         f"The class order of {what} is not clear: the best, {_named(of, best)}, has an accuracy of "
-        f"{_percent(accuracy)} over {runs} runs, and {why}. If the rows are in another order than those of the split, give "
+        f"{_percent(accuracy)} over {runs} runs, and {why}. If the rows are in another order than those of the split, "
+        f"give "
         f"each file a column of ids. If they are not, and you know what the outputs mean, {_how_to_state(task, of)}."
     )
 
@@ -243,7 +257,9 @@ def _order(
 
 def _names(of: Classes, order: Sequence[int]) -> tuple[str, ...]:
     """The names of the outputs; where several classes count as one, any of these may be meant, and all are named."""
-    meant = {number: "/".join(n for n, k in zip(of.names, of.of, strict=True) if k == number) for number in of.of}
+    meant = {
+        number: "/".join(n for n, k in zip(of.names, of.of, strict=True) if k == number) for number in of.of
+    }
     return tuple(meant[number] for number in order)
 
 

@@ -15,9 +15,10 @@ from multibench.errors import DataError
 from multibench.metrics import METRICS
 from multibench.metrics.squad import ANSWER_OUTPUTS, answer_f1, answer_outputs, exact_match
 from multibench.metrics.threshold import BestThreshold
-from multibench.scoring.files import read_null_odds, read_prediction_file
+from multibench.scoring.answers import read_null_odds
+from multibench.scoring.files import read_prediction_file
 from multibench.scoring.fit import Fitted, counted, fit
-from multibench.scoring.order import find_order, stated_order
+from multibench.scoring.order import find_order, stated_order, tie_note
 from multibench.scoring.parts import Parts, parts_of
 from multibench.scoring.winogender import score_winogender
 from multibench.tasks import DataSources, Examples, Task, find_task, load_split
@@ -59,7 +60,7 @@ class Scored:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the numbers has to know, in sentences."""
-        notes = list(self.remarks)
+        notes = []
         if self.missing:
             notes.append(f"{counted(self.missing, 'example')} without a prediction: counted as 0.")
         if self.extra:
@@ -72,7 +73,7 @@ class Scored:
         ]
         if not self.as_released:
             notes.append(f"{self.task}.{self.split}: NOT the released data.")
-        return tuple(notes)
+        return (*notes, *self.remarks)
 
     def _at(self, name: str) -> str:
         return f", {self.thresholds[name]:g}," if name in self.thresholds else ""
@@ -121,7 +122,7 @@ def score(
         )
     fitted = fit(found, examples, file)
     remarks = [examples.remark] if examples.remark else []
-    remarks += [f"{path.name}: {file.taken}."] if file.taken and file.kind != "classes" else []
+    remarks += [f"{path.name}: {file.taken}."] if file.taken else []
     if null_odds is not None or null_threshold is not None:
         columns = _answers_with_odds(found, examples, fitted, null_odds, null_threshold)
     elif file.kind in ("numbers", "scores"):
@@ -129,7 +130,9 @@ def score(
         columns, remarks = dict.fromkeys(found.metrics, outputs), [*remarks, sentence]
     else:
         if class_order is not None:
-            raise DataError(f"{path} says itself which class it means, so no class order can be stated for it.")
+            raise DataError(
+                f"{path} says itself which class it means, so no class order can be stated for it."
+            )
         columns = _columns(found, examples, fitted)
     labels = np.asarray(examples.labels)
 
@@ -173,10 +176,18 @@ def _in_order(
     known = names is None and stated is not None
     labels = None if examples.labels is None else np.asarray(examples.labels)
     order = find_order(
-        task, labels, [outputs], what, stated, classes=file.classes, places=[str(file.path)], force=force or known
+        task,
+        labels,
+        [outputs],
+        what,
+        stated,
+        classes=file.classes,
+        places=[str(file.path)],
+        force=force or known,
     )
     order = replace(order, found="file", doubts=()) if known else order
-    return order.apply(outputs), f"{what}: {order.sentence()}."
+    ties = tie_note(what, [outputs])
+    return order.apply(outputs), " ".join([f"{what}: {order.sentence()}.", *ties])
 
 
 def _answers_with_odds(
@@ -204,7 +215,9 @@ def odds_of(examples: Examples, path: Path) -> NDArray[np.float64]:
     odds = read_null_odds(path)
     missing = tuple(name for name in examples.ids if name not in odds)
     if missing:
-        raise DataError(f"{path} has no odds for {counted(missing, 'question')} of {examples.task}.{examples.split}.")
+        raise DataError(
+            f"{path} has no odds for {counted(missing, 'question')} of {examples.task}.{examples.split}."
+        )
     return np.array([odds[name] for name in examples.ids], dtype=np.float64)
 
 

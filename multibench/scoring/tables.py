@@ -96,7 +96,9 @@ def read_numbers(path: Path, separator: str | None = "\t") -> NDArray[np.float64
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty.")
         given = None if separator == " " else separator
-        return np.loadtxt(path, dtype=np.float64, delimiter=given, ndmin=2, comments=None, encoding="utf-8-sig")
+        return np.loadtxt(
+            path, dtype=np.float64, delimiter=given, ndmin=2, comments=None, encoding="utf-8-sig"
+        )
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
@@ -118,8 +120,11 @@ def parquet_columns(path: Path) -> list[Column]:
 
 
 def _cells(column: Any) -> Sequence[Any] | NDArray[Any]:
-    values = column.to_numpy()
-    return values if values.dtype.kind in "iufb" else column.to_pylist()
+    values: NDArray[Any] = column.to_numpy()
+    if values.dtype.kind in "iufb":
+        return values
+    cells: list[Any] = column.to_pylist()
+    return cells
 
 
 def read_array(path: Path, name: str | None) -> NDArray[Any]:

@@ -62,7 +62,9 @@ def read_text(path: Path) -> str:
 def _lines(path: Path) -> list[str]:
     # Only line feeds end a line: splitlines() would also cut at form feeds and U+2028 inside texts.
     lines = read_text(path).split("\n")
-    while lines and not lines[-1].strip(" \r"):  # a line feed at the end, and lines with nothing in them after it
+    while lines and not lines[-1].strip(
+        " \r"
+    ):  # a line feed at the end, and lines with nothing in them after it
         lines.pop()
     return lines
 

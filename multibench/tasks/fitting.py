@@ -25,7 +25,7 @@ def metric_fault(name: str, kind: Kind, classes: int, unanswerable: bool) -> str
     metric = METRICS.get(name)
     if not _fits(metric, kind, classes, unanswerable):
         legal = [each.name for each in METRICS if _fits(each, kind, classes, unanswerable)]
-        return f"the metric '{name}' {_why(metric, kind, classes)}; expected of {', '.join(legal)}"
+        return f"the metric '{name}' {_why(metric, kind, classes)}; expected one of {', '.join(legal)}"
     return None
 
 

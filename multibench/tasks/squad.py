@@ -148,7 +148,9 @@ def _refuse_misplaced(faults: Sequence[str], answers: int, origin: str) -> None:
     if faults:
         shown = "; ".join(fault.removeprefix(f"{origin}, ") for fault in faults[:_SHOWN])
         more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-        raise DataError(f"{origin}: {len(faults)} of {answers} answers do not stand where they are said to: {shown}{more}.")
+        raise DataError(
+            f"{origin}: {len(faults)} of {answers} answers do not stand where they are said to: {shown}{more}."
+        )
 
 
 def _gold(given: Any, context: str, where: str, task: Task, faults: list[str]) -> tuple[Answer, ...]:

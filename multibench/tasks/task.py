@@ -208,7 +208,9 @@ def _read(path: Path) -> Task:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise DataError(f"The task file {path} cannot be used: {where}: {first['msg']}.") from error
+        raise DataError(
+            f"The task file {path} cannot be used: {where}: {first['msg'].removeprefix('Value error, ')}."
+        ) from error
 
 
 def _built_in() -> Iterator[tuple[str, Task]]:
