@@ -31,7 +31,7 @@ OrderOption = Annotated[
     typer.Option(
         "--class-order",
         metavar="TASK=CLASS,...",
-        help="What the outputs mean, in their order, where accuracy cannot tell: rte=not_entailment,entailment.",
+        help="What the outputs mean, in their order, where accuracy cannot tell: a task's name and its classes.",
     ),
 ]
 SeedsOption = Annotated[
@@ -44,6 +44,13 @@ SeedsOption = Annotated[
 DifferentOption = Annotated[
     bool,
     typer.Option("--accept-different-data", help="Take labels that are not the released ones; marked so."),
+]
+ForceOption = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Take a class order that the labels contradict, and runs that contradict the others; marked so.",
+    ),
 ]
 
 
@@ -70,6 +77,7 @@ def google_predictions(
     class_order: OrderOption = None,
     finetuning_seeds: SeedsOption = "unknown",
     accept_different_data: DifferentOption = False,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """The example predictions that were released with MultiBERTs, or others in their layout."""
@@ -84,6 +92,7 @@ def google_predictions(
         class_order=_orders(class_order),
         finetuning_seeds=finetuning_seeds,
         accept_different_data=accept_different_data,
+        force=force,
     )
     _tell(imported, json)
 
@@ -94,7 +103,7 @@ def predictions(
         Path,
         typer.Argument(
             metavar="FILE_OR_DIR",
-            help="A matrix with an entry a run (.npy, .npz, .parquet, .csv, .tsv), or a folder with a file a run.",
+            help="A matrix with an entry a run, or a folder with a file a run in any layout that 'score' reads.",
         ),
     ],
     index: Annotated[
@@ -106,6 +115,7 @@ def predictions(
     class_order: OrderOption = None,
     finetuning_seeds: SeedsOption = "unknown",
     accept_different_data: DifferentOption = False,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Any predictions, with a table that says what each is of: family, seeds, step, task, hyperparameters."""
@@ -120,6 +130,7 @@ def predictions(
         class_order=_orders(class_order),
         finetuning_seeds=finetuning_seeds,
         accept_different_data=accept_different_data,
+        force=force,
     )
     _tell(imported, json)
 
@@ -128,7 +139,10 @@ def _tell(imported: Imported, json: bool) -> None:
     if json:
         print_json(imported.to_dict())
         return
-    echo(f"{imported.new} runs imported to {imported.folder}; {imported.already} were there already.")
+    echo(
+        f"{imported.new} run{'' if imported.new == 1 else 's'} imported to {imported.folder}; {imported.already} were "
+        f"there already."
+    )
     for remark in imported.remarks:
         echo(remark)
     if imported.absent:

@@ -34,7 +34,8 @@ def score(
         Path,
         typer.Argument(
             metavar="PREDICTIONS",
-            help="SQuAD's {id: text} JSON, a GLUE submission file, HANS text, or stored parquet.",
+            help="SQuAD's {id: text} JSON, ids with predictions (GLUE, HANS), class scores with a header or without, "
+            "arrays, or stored parquet.",
         ),
     ],
     split: Annotated[
@@ -44,12 +45,48 @@ def score(
     accept_different_data: Annotated[
         bool, typer.Option("--accept-different-data", help="Score on data that are not the released ones.")
     ] = False,
+    class_order: Annotated[
+        str | None,
+        typer.Option(
+            "--class-order",
+            metavar="CLASS,...",
+            help="What the outputs mean, in their order; found by accuracy if not given.",
+        ),
+    ] = None,
+    null_odds: Annotated[
+        Path | None,
+        typer.Option(
+            "--null-odds", help="For SQuAD v2.0: the odds of no answer, {id: number} (null_odds.json)."
+        ),
+    ] = None,
+    null_threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--null-threshold", help="Count answers whose odds of no answer exceed this as refused."
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take a class order that the labels contradict.")
+    ] = False,
     format_: FormatOption = "text",
 ) -> None:
     """Official metrics of any prediction file."""
     from multibench import api
 
-    scored = api.score(task, predictions, split, data, accept_different_data)
+    order = (
+        None if class_order is None else [name.strip() for name in class_order.rpartition("=")[2].split(",")]
+    )
+    scored = api.score(
+        task,
+        predictions,
+        split,
+        data,
+        accept_different_data,
+        class_order=order,
+        null_odds=null_odds,
+        null_threshold=null_threshold,
+        force=force,
+    )
     if format_ == "json":
         print_json(scored.to_dict())
         return

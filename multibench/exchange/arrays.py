@@ -1,19 +1,44 @@
-"""Numbers and answers of prediction files, as what a run's outputs are here."""
+"""Where the files of an index are, and matrices with an entry for each of several runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multibench.errors import DataError
-from multibench.scoring.files import read_prediction_file
-from multibench.tasks import Examples, Task
+from multibench.scoring.columns import Column
+from multibench.scoring.tables import parquet_columns, read_array, text_table
+from multibench.tasks import Examples
 
-__all__ = ["as_outputs", "file_below", "in_order", "read_answers", "read_numbers"]
+__all__ = ["Matrix", "file_below", "read_matrix"]
+
+_NO_EXAMPLES = ("", "id", "index", "run", "seed", "label", "unnamed: 0")
+
+
+class Matrix(NamedTuple):
+    """Predictions of several runs: ``values`` ``(runs, examples)`` or ``(runs, examples, outputs)``.
+
+    ``names`` are what a table calls its columns; None where they have no names.
+    """
+
+    values: NDArray[Any]
+    names: tuple[str, ...] | None = None
+
+    def entry(self, number: int, examples: Examples, where: str) -> NDArray[Any]:
+        """What run ``number`` says, in the order of the examples if the columns are called by their ids.
+
+        Raises ``DataError`` if there is no such run.
+        """
+        if number >= len(self.values):
+            raise DataError(f"{where} has no entry {number}, counted from 0; it has {len(self.values)}.")
+        values: NDArray[Any] = self.values[number]
+        if self.names is None or set(self.names) != set(examples.ids):
+            return values
+        column = {name: k for k, name in enumerate(self.names)}
+        return values[[column[name] for name in examples.ids]]
 
 
 def file_below(root: Path, name: str, place: str) -> Path:
@@ -24,87 +49,37 @@ def file_below(root: Path, name: str, place: str) -> Path:
     return root / parts
 
 
-def read_numbers(path: Path, separator: str = "\t") -> NDArray[np.float64]:
-    """A file of numbers without a header as ``(rows, columns)``. Raises ``DataError``, with the place, for others."""
-    try:
-        if path.stat().st_size == 0:
-            raise DataError(f"{path} is empty.")
-        return np.loadtxt(path, dtype=np.float64, delimiter=separator, ndmin=2, comments=None)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except ValueError as error:
-        why = str(error).splitlines()[0].rstrip(".")
-        raise DataError(f"{path} is no table of numbers: {why}. Is it cut off?") from error
+def read_matrix(path: Path, array: str | None) -> Matrix:
+    """A file with an entry for each of several runs: an array, or a table with a row a run.
 
-
-def as_outputs(task: Task, values: NDArray[Any], examples: Examples, where: str) -> NDArray[np.float32]:
-    """What one run says of each example as float32 ``(n, task.outputs)``.
-
-    ``values`` are ``(n, task.outputs)`` class scores or values, or ``(n,)`` values or class numbers; a class number
-    becomes a score of 1 for its class and 0 for the others. Raises ``DataError`` for other shapes, for a number of
-    rows that the split has not, and for what is not finite.
+    Raises ``DataError`` for files that cannot be read, and for columns that hold other things than numbers.
     """
-    if values.dtype.kind not in "iufb":
-        raise DataError(f"{where} holds {values.dtype}; expected numbers.")
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.ndim not in (1, 2) or len(values) != len(examples):
+    with path.open("rb") as file:
+        start = file.read(4)
+    arrays = start in (b"\x93NUM", b"PK\x03\x04") or path.suffix in (".npy", ".npz")
+    if array is not None and (not arrays or start == b"\x93NUM"):
+        raise DataError(f"The index names the array '{array}' of {path}, which is no .npz file.")
+    if arrays:
+        return Matrix(read_array(path, array))
+    if start == b"PAR1":
+        return _of_columns(parquet_columns(path), path)
+    table = text_table(path)
+    if table.numbers is None:
+        return _of_columns(table.columns(), path)
+    if table.numbered and table.numbers.shape[1] > 2:  # as pandas heads columns without names
+        return Matrix(table.numbers[1:])
+    return Matrix(table.numbers)
+
+
+def _of_columns(columns: list[Column], path: Path) -> Matrix:
+    """The columns that are examples: all but a number or name of the run, which may stand before them."""
+    examples = [column for column in columns if column.key not in _NO_EXAMPLES]
+    for column in examples:
+        if column.numbers is None:
+            raise DataError(f"{path}: the column '{column.name}' holds no numbers, or has gaps.")
+    values = [column.numbers for column in examples if column.numbers is not None]
+    if not values:
         raise DataError(
-            f"{where} has the shape {values.shape}; expected {len(examples)} rows, one for each example of "
-            f"{examples.task}.{examples.split}."
+            f"{path} has no column of predictions; it has {', '.join(c.name for c in columns) or 'none'}."
         )
-    if not np.isfinite(values).all():
-        row = int(np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0])
-        raise DataError(f"{where} holds NaN or infinity, first in row {row} counted from 0.")
-    if values.ndim == 1 and task.kind == "classification":
-        return _one_hot(task, values, where)
-    if values.ndim == 1:
-        values = values[:, None]
-    if task.kind == "span" or values.shape[1] != task.outputs:
-        expected = "answers as texts" if task.kind == "span" else f"{task.outputs} numbers for each example"
-        raise DataError(
-            f"{where} has {values.shape[1]} numbers for each example; {task.name} takes {expected}."
-        )
-    return np.ascontiguousarray(values, dtype=np.float32)
-
-
-def _one_hot(task: Task, numbers: NDArray[Any], where: str) -> NDArray[np.float32]:
-    classes = numbers.astype(np.int64)
-    strange = (classes != numbers) | (classes < 0) | (classes >= task.outputs)
-    if strange.any():
-        row = int(np.flatnonzero(strange)[0])
-        raise DataError(
-            f"{where} has {numbers[row]:g} in row {row} counted from 0; expected class numbers from 0 to "
-            f"{task.outputs - 1}, or {task.outputs} scores for each example."
-        )
-    return np.eye(task.outputs, dtype=np.float32)[classes]
-
-
-def in_order(ids: Sequence[str], examples: Examples, where: str) -> NDArray[np.int64]:
-    """Where each example stands among ``ids``. Raises ``DataError`` unless each is there exactly once."""
-    position = {name: k for k, name in enumerate(ids)}
-    if len(position) < len(ids):
-        raise DataError(f"{where} names an example twice.")
-    missing = [name for name in examples.ids if name not in position]
-    if missing or len(ids) != len(examples):
-        known = set(examples.ids)
-        extra = [name for name in ids if name not in known]
-        what = f"no prediction for {missing[0]!r}" if missing else f"one for the unknown id {extra[0]!r}"
-        raise DataError(
-            f"{where} has {what}: {len(missing)} of the {len(examples)} examples of {examples.task}."
-            f"{examples.split} are missing, and {len(extra)} ids are of no example."
-        )
-    return np.array([position[name] for name in examples.ids], dtype=np.int64)
-
-
-def read_answers(task: Task, path: Path, examples: Examples) -> tuple[str, ...]:
-    """The answers of one run, ``{question id: text}``, one for each example in order.
-
-    Raises ``DataError`` if the file is in another layout or has not exactly the questions of ``examples``.
-    """
-    given = read_prediction_file(task, path)
-    if given.texts is None or given.outputs is not None:
-        raise DataError(
-            f"{path} holds no answers for {task.name}; expected one object, {{question id: answer}}."
-        )
-    return tuple(given.texts[k] for k in in_order(given.ids, examples, str(path)).tolist())
+    return Matrix(np.stack(values, axis=1), tuple(column.name for column in examples))

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multibench.errors import DataError
-from multibench.exchange.arrays import as_outputs, read_numbers
 from multibench.exchange.gold import Gold
-from multibench.exchange.items import Item, Outputs, known_settings
+from multibench.exchange.items import Item, known_settings
 from multibench.exchange.layout import GOOGLE, LABEL_INFO, RUN_INFO, origin_in_group
+from multibench.scoring.fit import Fitted, fit
+from multibench.scoring.numbered import of_array
+from multibench.scoring.tables import read_numbers
 from multibench.tasks import Examples, Task, find_task
 from multibench.tasks.data import check_against_facts
 from multibench.tasks.files import Wanted, read_table
@@ -66,14 +68,14 @@ def read_group(folder: Path, gold: Gold, families: dict[str, str]) -> tuple[list
                 split=facts.split,
                 file=path,
                 place=place,
-                read=partial(_row, task, matrix, row, f"{path}, row {row + 1}"),
+                read=partial(_row, task, matrix, row, path),
             )
         )
     return items, {f"{task.name}.{facts.split}": examples}
 
 
-def _row(task: Task, matrix: NDArray[np.float64], row: int, where: str, examples: Examples) -> Outputs:
-    return as_outputs(task, matrix[row], examples, where)
+def _row(task: Task, matrix: NDArray[np.float64], row: int, path: Path, examples: Examples) -> Fitted:
+    return fit(task, examples, of_array(task, matrix[row], path, place=f"{path}, row {row + 1}"))
 
 
 def _separator(path: Path) -> str:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from multibench import network
 from multibench.errors import DataError, UnavailableError
-from multibench.exchange.arrays import read_numbers
+from multibench.scoring.fit import stands_for
+from multibench.scoring.tables import read_numbers
 from multibench.tasks import DataSources, Examples, Task, load_split
 from multibench.tasks.data import check_against_facts
 
@@ -116,15 +117,16 @@ class Gold:
         )
         raise DataError(
             f"{path} has the labels {shown}, from which it cannot be told which number is which class of {task.name}. "
-            f"Give the task's data (--data), or --class-order {task.name}={','.join(task.labels)} in the order of the "
-            "numbers."
+            f"Give the task's data (--data), or state what 0, 1 and so on mean: --class-order "
+            f"{task.name}=CLASS0,CLASS1 and "
+            f"so on, each one of {', '.join(task.labels)}."
         )
 
 
 def _minority(values: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Rows whose label is not the one that their number mostly stands for; all, if two numbers stand for one label."""
-    numbers, codes = np.unique(values, return_inverse=True)
-    stands_for = np.array([np.bincount(labels[codes == code]).argmax() for code in range(len(numbers))])
-    if len(np.unique(stands_for)) < len(numbers):
+    numbers = values.tolist()
+    meaning = stands_for(numbers, labels)
+    if len(set(meaning.values())) < len(meaning):
         return np.ones(len(values), dtype=np.bool_)
-    return np.asarray(labels != stands_for[codes])
+    return np.asarray(labels != np.array([meaning[number] for number in numbers]))

@@ -24,6 +24,7 @@ from multibench.exchange.layout import (
 from multibench.results import Predictions, Results
 from multibench.results.frame import StoredRun
 from multibench.results.partition import refuse_namesakes
+from multibench.results.ties import keep_winners
 from multibench.scoring.submission import answers_of, write_file
 from multibench.tasks import DataSources, Examples, Task, find_task, load_split
 
@@ -137,7 +138,9 @@ def _write_scores(path: Path, stored: Predictions, order: list[int]) -> Path:
     import pyarrow as pa
     import pyarrow.csv as pc
 
-    outputs = stored.outputs[:, order] if order else stored.outputs
+    outputs = stored.outputs
+    if order:  # ties stay those of the class that was predicted
+        outputs = keep_winners(outputs[:, order], np.argsort(order)[outputs.argmax(axis=1)])
     columns = [pa.array(np.ascontiguousarray(column)) for column in outputs.T]
     table = pa.table(columns, names=[str(k) for k in range(len(columns))])
     sink = pa.BufferOutputStream()

@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from multibench.errors import DataError
-from multibench.exchange.arrays import as_outputs, file_below, read_answers, read_numbers
+from multibench.exchange.arrays import file_below
 from multibench.exchange.coreference import read_group
 from multibench.exchange.gold import Gold
 from multibench.exchange.importer import Imported, ImportSource, import_folder, store_items
-from multibench.exchange.items import FinetuningSeeds, Item, Outputs, known_settings
+from multibench.exchange.items import FinetuningSeeds, Item, known_settings
 from multibench.exchange.layout import GOOGLE, INDEX, group_remarks, origin_in_release, read_steps, task_names
-from multibench.exchange.order import stated_order
+from multibench.exchange.stated import stated_orders
 from multibench.registry import nearest_or_all
+from multibench.scoring.files import read_prediction_file
+from multibench.scoring.fit import Fitted, fit
+from multibench.scoring.numbered import of_array
+from multibench.scoring.order import stated_order
+from multibench.scoring.tables import read_numbers
 from multibench.tasks import Examples, Task, find_task
 from multibench.tasks.data import check_against_facts
 from multibench.tasks.files import Wanted, read_table
@@ -45,6 +50,7 @@ def import_google_predictions(
     class_order: Mapping[str, Sequence[str]] | None = None,
     finetuning_seeds: FinetuningSeeds = "unknown",
     accept_different_data: bool = False,
+    force: bool = False,
 ) -> Imported:
     """Store the runs below ``folder`` as ``out/name/runs``; what is stored already stays as it is.
 
@@ -52,14 +58,15 @@ def import_google_predictions(
     task's ``data``, or from the files of the layout. ``families`` gives names of one's own to releases and
     groups. The order of the classes is found by accuracy, unless ``class_order`` states it by task, in the order of the
     outputs. The layout numbers fine-tuning runs within each checkpoint, and does not say whether equal numbers share
-    anything: ``finetuning_seeds`` says it, if it is known.
+    anything: ``finetuning_seeds`` says it, if it is known. ``force`` takes a class order that the labels
+    contradict, and runs that contradict the others.
 
     Raises ``DataError`` for what is not in the layout or does not fit its labels, and ``ResultsError`` if the folder
     for the runs holds others.
     """
     root = Path(folder)
-    stated = {task: stated_order(find_task(task), names) for task, names in (class_order or {}).items()}
-    gold = Gold(data, accept_different_data, stated)
+    numbers = {task: stated_order(find_task(task), names) for task, names in (class_order or {}).items()}
+    gold = Gold(data, accept_different_data, numbers)
     store = import_folder(Path(out), name, root)
     parts: list[_Part] = []
     for each in _folders(root):
@@ -77,7 +84,8 @@ def import_google_predictions(
                 group_remarks(each.name),
             )
             parts.append(_Part(items, examples, source))
-    done = [store_items(part.items, part.examples, part.source, store, stated) for part in parts]
+    stated = stated_orders(class_order, [item for part in parts for item in part.items], root)
+    done = [store_items(part.items, part.examples, part.source, store, stated, force) for part in parts]
     return Imported(
         store.folder,
         sum(each.new for each in done),
@@ -137,7 +145,7 @@ def _read_indexed(
                 split=task.evaluations[0],
                 file=file,
                 place=place,
-                read=partial(read_answers if task.kind == "span" else _scores, task, file),
+                read=partial(_answers if task.kind == "span" else _scores, task, file),
             )
         )
     if not items:
@@ -182,10 +190,19 @@ def _examples(root: Path, item: Item, gold: Gold) -> Examples:
     return gold.load(task, split)
 
 
-def _scores(task: Task, file: Path, examples: Examples) -> Outputs:
+def _answers(task: Task, file: Path, examples: Examples) -> Fitted:
+    given = read_prediction_file(task, file)
+    if given.kind != "answers":
+        raise DataError(
+            f"{file} holds no answers for {task.name}; expected one object, {{question id: answer}}."
+        )
+    return fit(task, examples, given)
+
+
+def _scores(task: Task, file: Path, examples: Examples) -> Fitted:
     numbers = read_numbers(file)
     if task.kind == "classification" and numbers.shape[1] != task.outputs:
         raise DataError(
             f"{file} has {numbers.shape[1]} columns; expected a score for each of {task.outputs} classes."
         )
-    return as_outputs(task, numbers, examples, str(file))
+    return fit(task, examples, of_array(task, numbers, file))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multibench.errors import DataError, ResultsError
-from multibench.exchange.items import FinetuningSeeds, Item, Outputs
-from multibench.exchange.order import ClassOrder, find_order
+from multibench.exchange.items import FinetuningSeeds, Item
+from multibench.exchange.reading import Read, read_runs
 from multibench.metrics import METRICS
-from multibench.metrics.squad import answer_outputs
+from multibench.metrics.squad import answer_outputs, given_answers
 from multibench.results import Predictions, RunStore, provenance
 from multibench.results.identity import ImportedIdentity
 from multibench.results.summary import collapse_evidence, evaluation_summary
 from multibench.suite.schema import RESERVED
-from multibench.tasks import Examples, Task
+from multibench.tasks import Examples
 
 __all__ = ["ImportSource", "Imported", "import_folder", "store_items"]
 
@@ -78,7 +79,7 @@ class _Run:
 
     first: Item
     items: dict[str, Item] = field(default_factory=dict)
-    outputs: dict[str, Outputs] = field(default_factory=dict)
+    read: dict[str, Read] = field(default_factory=dict)
 
 
 def import_folder(out: Path, name: str | None, path: Path) -> RunStore:
@@ -108,11 +109,13 @@ def store_items(
     examples: dict[str, Examples],
     source: ImportSource,
     store: RunStore,
-    stated: dict[str, tuple[int, ...]],
+    stated: dict[str, tuple[str, ...]],
+    force: bool = False,
 ) -> Imported:
     """Store the runs of ``items`` that are not stored yet; ``examples`` by ``task.split``.
 
-    The class order is found for each evaluation and family. Runs of one task are stored together, or
+    The class order is found for each evaluation and family, where ``stated``, by task, does not give it. ``force``
+    takes what contradicts the labels or the other runs. Runs of one task are stored together, or
     none of them. Raises ``DataError`` for predictions that cannot be used, and ``ResultsError`` if the folder holds
     runs that were made here, or other predictions of the same run.
     """
@@ -123,13 +126,17 @@ def store_items(
         f"{name}: labels from {each.origin}{'' if each.as_released else '; NOT the released data'}."
         for name, each in examples.items()
     ]
+    remarks += [each.remark for each in examples.values() if each.remark]
     remarks += [*source.remarks, *_of_seeds(items, source.finetuning_seeds)]
     for task in dict.fromkeys(item.trained_on.name for item in items):
         runs = _grouped([item for item in items if item.trained_on.name == task])
-        orders = _ordered(runs, examples, stated, remarks)
+        every = [item for run in runs for item in run.items.values()]
+        read = dict(zip(map(id, every), read_runs(every, examples, stated, remarks, force), strict=True))
+        for run in runs:
+            run.read = {name: read[id(item)] for name, item in run.items.items()}
         missing: list[tuple[str, dict[str, Any], dict[str, Predictions]]] = []
         for run in runs:
-            run_id, record, predictions = _content(run, examples, orders, source, store.folder.name, sums)
+            run_id, record, predictions = _content(run, examples, source, store.folder.name, sums)
             if stored.has(run_id, record):
                 already += 1
             else:
@@ -212,33 +219,9 @@ def _grouped(items: Sequence[Item]) -> list[_Run]:
     return list(runs.values())
 
 
-def _ordered(
-    runs: list[_Run], examples: dict[str, Examples], stated: dict[str, tuple[int, ...]], remarks: list[str]
-) -> dict[tuple[str, str], ClassOrder]:
-    """Read everything, find the class order of each evaluation and family, and apply it."""
-    cells: dict[tuple[str, str], list[_Run]] = {}
-    for run in runs:
-        for evaluation, item in run.items.items():
-            run.outputs[evaluation] = item.read(examples[evaluation])
-            if item.task.kind == "classification":
-                cells.setdefault((evaluation, item.origin.family), []).append(run)
-    orders = {}
-    for (evaluation, family), those in cells.items():
-        task = those[0].items[evaluation].task
-        outputs = [np.asarray(run.outputs[evaluation]) for run in those]
-        what = f"{evaluation} of {family}"
-        order = find_order(task, examples[evaluation].labels, outputs, what, stated.get(task.name))
-        orders[evaluation, family] = order
-        remarks.append(f"{what}: {order.sentence()}.")
-        for run, each in zip(those, outputs, strict=True):
-            run.outputs[evaluation] = order.apply(each)
-    return orders
-
-
 def _content(
     run: _Run,
     examples: dict[str, Examples],
-    orders: dict[tuple[str, str], ClassOrder],
     source: ImportSource,
     suite: str,
     sums: dict[Path, str],
@@ -246,16 +229,15 @@ def _content(
     """Id, manifest and predictions of a run."""
     predictions, evaluations, evidence = {}, {}, []
     for evaluation, item in run.items.items():
-        predictions[evaluation], collapse = _predictions(
-            item.task, examples[evaluation], run.outputs[evaluation]
-        )
+        read = run.read[evaluation]
+        predictions[evaluation], collapse = _predictions(item, examples[evaluation], read)
         outputs = predictions[evaluation].outputs
         # A threshold that is tuned on the labels needs odds, which answers alone do not have.
-        metrics = [m for m in item.task.metrics if not METRICS.get(m).tuned_on_reported_split]
+        tuned = read.null_odds is not None
+        metrics = [m for m in item.task.metrics if tuned or not METRICS.get(m).tuned_on_reported_split]
         evaluations[evaluation] = evaluation_summary(item.task, examples[evaluation], outputs, metrics)
         evidence += [f"{evaluation}: {collapse}"] if collapse else []
     collapsed = len(evidence) == len(run.items)
-    family = run.first.origin.family
     identity = ImportedIdentity(
         task=run.first.trained_on.name,
         task_version=run.first.trained_on.version,
@@ -281,8 +263,10 @@ def _content(
                 for name, item in run.items.items()
             },
             "class_order": {
-                name: orders[name, family].to_dict() for name in run.items if (name, family) in orders
+                name: read.order.to_dict() for name, read in run.read.items() if read.order is not None
             },
+            "taken": {name: read.taken for name, read in run.read.items() if read.taken},
+            "notes": {name: list(read.notes) for name, read in run.read.items() if read.notes},
             "finetuning_seeds": source.finetuning_seeds,
         },
         "provenance": {**provenance.environment(), "finished": provenance.timestamp()},
@@ -290,15 +274,19 @@ def _content(
     return identity.run_id, record, predictions
 
 
-def _predictions(task: Task, examples: Examples, outputs: Outputs) -> tuple[Predictions, str | None]:
+def _predictions(item: Item, examples: Examples, read: Read) -> tuple[Predictions, str | None]:
     """What is stored of an evaluation, and evidence of collapse."""
-    if isinstance(outputs, tuple):
-        unknown = np.full(len(outputs), np.nan)
-        threshold = 0.0 if task.unanswerable else None
-        columns = answer_outputs(outputs, unknown, examples.gold_texts, threshold)
-        made = Predictions(examples.ids, columns, examples.labels, outputs)
-        return made, collapse_evidence(task, columns, outputs)
-    return Predictions(examples.ids, outputs, examples.labels), collapse_evidence(task, outputs)
+    task, texts = item.task, read.texts
+    if texts is None:
+        assert read.outputs is not None
+        return Predictions(examples.ids, read.outputs, examples.labels), collapse_evidence(task, read.outputs)
+    odds = np.full(len(texts), np.nan) if read.null_odds is None else read.null_odds
+    # Without a threshold that the source states, answers stand as they are given.
+    threshold = item.settings.get("null_threshold")
+    threshold = (math.inf if threshold is None else threshold) if task.unanswerable else None
+    columns = answer_outputs(texts, odds, examples.gold_texts, threshold)
+    given = given_answers(texts, odds, threshold)
+    return Predictions(examples.ids, columns, examples.labels, texts), collapse_evidence(task, columns, given)
 
 
 def _digest(predictions: Predictions) -> str:

@@ -37,6 +37,10 @@ class IndexRow(BaseModel):
     """The name of the array in an .npz file; not needed if it holds one."""
     row: int | None = Field(default=None, ge=0)
     """Which entry of the array's first axis, from 0; of a single matrix the row of the index if not given."""
+    class_order: str | None = None
+    """What the outputs of this file mean, in their order, separated by commas; found by accuracy if not given."""
+    null_odds: str | None = None
+    """For questions that may have no answer: the file with the odds of none, ``{id: number}``, below the folder."""
     checkpoint: str | None = None
     """The pretrained checkpoint; by default that of the catalogue, or a name made of family, seed and step."""
     pretraining_seed: int | None = Field(default=None, ge=0)

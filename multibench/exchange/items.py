@@ -8,22 +8,18 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from multibench.checkpoints import FAMILIES, Checkpoint
 from multibench.errors import DataError
 from multibench.recipes import Hyperparameters
+from multibench.scoring.fit import Fitted
 from multibench.tasks import Examples, Task
 
-__all__ = ["FinetuningSeeds", "Item", "Origin", "Outputs", "known_settings", "origin_of"]
+__all__ = ["FinetuningSeeds", "Item", "Origin", "known_settings", "origin_of"]
 
 FinetuningSeeds: TypeAlias = Literal["nested", "shared", "unknown"]
 """Whether fine-tuning seed 3 of one checkpoint shares its noise with seed 3 of every other (``shared``) or not."""
-
-Outputs: TypeAlias = "NDArray[np.float32] | tuple[str, ...]"
-"""Class scores or values ``(n, outputs)`` in the order of the examples; answers ``(n,)`` for spans."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +67,8 @@ class Item:
 
     ``read`` gives them for the examples of that split and raises ``DataError`` if it cannot. ``file`` is where they
     are, ``place`` where the source speaks of them. ``settings`` are the hyperparameters that it states.
+    ``class_order`` are the classes of its outputs, where the source states them; ``null_odds`` is a file with the odds
+    of no answer.
     """
 
     origin: Origin
@@ -81,7 +79,9 @@ class Item:
     split: str
     file: Path
     place: str
-    read: Callable[[Examples], Outputs] = field(repr=False)
+    read: Callable[[Examples], Fitted] = field(repr=False)
+    class_order: tuple[str, ...] | None = None
+    null_odds: Path | None = None
 
     @property
     def evaluation(self) -> str:

@@ -14,6 +14,7 @@ from multibench.metrics.squad import answer_outputs, given_answers
 from multibench.planning import PlannedRun
 from multibench.results.store import Predictions
 from multibench.results.summary import collapse_evidence, evaluation_summary
+from multibench.results.ties import keep_winners
 from multibench.tasks import Task
 from multibench.training.predict import predict, predict_spans
 from multibench.training.spans import best_answers
@@ -96,7 +97,9 @@ def _evaluate(
     outputs = predict(model, encoded, run.settings.precision)
     order = _own_head_order(run)
     if order is not None:
-        outputs = np.ascontiguousarray(outputs[:, order])
+        outputs = keep_winners(
+            np.ascontiguousarray(outputs[:, order]), np.argsort(order)[outputs.argmax(axis=1)]
+        )
     outputs = in_classes_of(task, run.task, outputs)
     return Predictions(examples.ids, outputs, examples.labels), collapse_evidence(task, outputs)
 
@@ -131,4 +134,9 @@ def in_classes_of(task: Task, trained: Task, outputs: NDArray[np.float32]) -> ND
     class_map = task.class_map(trained)
     if class_map is None:
         return outputs
-    return np.ascontiguousarray(np.stack([outputs[:, those].max(axis=1) for those in class_map], axis=1))
+    merged = np.ascontiguousarray(np.stack([outputs[:, those].max(axis=1) for those in class_map], axis=1))
+    counts_as = {output: number for number, those in enumerate(class_map) for output in those}
+    if len(counts_as) < outputs.shape[1]:
+        return merged
+    of = np.array([counts_as[output] for output in range(outputs.shape[1])])
+    return keep_winners(merged, of[outputs.argmax(axis=1)])

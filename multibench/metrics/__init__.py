@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multibench.metrics.averaged import MacroF1, MicroF1, WeightedF1
 from multibench.metrics.base import Metric, Prepared
 from multibench.metrics.classification import F1, Matthews
 from multibench.metrics.correlation import Pearson, Spearman
@@ -18,18 +19,21 @@ __all__ = [
     "BestAnswerF1",
     "BestExactMatch",
     "ExactMatch",
+    "MacroF1",
     "Matthews",
     "Mean",
     "Metric",
+    "MicroF1",
     "Pearson",
     "Prepared",
     "Spearman",
+    "WeightedF1",
 ]
 
 METRICS: Registry[Metric] = Registry("metric", group="multibench.metrics")
 
 for _metric in (
     *(Accuracy(), AnswerF1(), BestAnswerF1(), BestExactMatch(), ExactMatch()),
-    *(F1(), Matthews(), Mean(), Pearson(), Spearman()),
+    *(F1(), MacroF1(), MicroF1(), WeightedF1(), Matthews(), Mean(), Pearson(), Spearman()),
 ):
     METRICS.register(_metric.name, _metric)

@@ -91,6 +91,10 @@ class Metric(ABC):
     collapsed_value: float = 0.0
     #: What it compares: class numbers, numbers, or answers to questions.
     takes: Literal["classes", "values", "answers"] = "values"
+    #: How many classes it is defined for, where that is not any number.
+    most_classes: int | None = None
+    #: Whether it compares outputs with labels; else it takes scores in place of outputs.
+    uses_labels: bool = True
     #: Whether something was tuned on the very examples that are scored; marked wherever the score is printed.
     tuned_on_reported_split: bool = False
 

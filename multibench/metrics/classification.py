@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from multibench.errors import StatisticsError
 from multibench.metrics.base import Array, Index, Metric, Prepared, class_labels, class_outputs
 from multibench.metrics.means import weighted_sums
 
@@ -62,19 +63,32 @@ class _PreparedF1(_Classes):
 
 
 class F1(Metric):
-    """F1 of one class, ``2 TP / (2 TP + FP + FN)``; 0 where nothing is positive, in labels or outputs."""
+    """F1 of one class, ``2 TP / (2 TP + FP + FN)``; 0 where nothing is positive, in labels or outputs.
+
+    That class is 1 of the two classes 0 and 1, unless another one is stated to be ``positive``: of three classes it
+    would be one picked by its number.
+    """
 
     name = "f1"
     title = "F1"
     takes = "classes"
+    most_classes = 2
 
-    def __init__(self, positive: int = 1) -> None:
-        self.positive = positive
+    def __init__(self, positive: int | None = None) -> None:
+        self.stated = positive is not None
+        self.positive = 1 if positive is None else positive
 
     def prepare(self, labels: ArrayLike, outputs: ArrayLike) -> Prepared:
         """See ``Metric.prepare``."""
         gold = class_labels(labels, self.name)
         predicted = class_outputs(gold, outputs, self.name)
+        shape = np.shape(outputs)
+        classes = max(int(gold.max()) + 1, int(predicted.max()) + 1, shape[2] if len(shape) == 3 else 0)
+        if classes > self.most_classes and not self.stated:
+            raise StatisticsError(
+                f"f1 is of one of two classes, and there are {classes}. Name the average that is meant: macro_f1, "
+                "micro_f1 or weighted_f1."
+            )
         return _PreparedF1(
             (gold == self.positive).astype(np.int8), (predicted == self.positive).astype(np.int8)
         )

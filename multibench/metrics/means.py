@@ -95,6 +95,7 @@ class Mean(Metric):
 
     name = "mean"
     title = "Mean score"
+    uses_labels = False
 
     def prepare(self, labels: ArrayLike, outputs: ArrayLike) -> PreparedMean:
         """See ``Metric.prepare``."""

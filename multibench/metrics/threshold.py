@@ -27,7 +27,7 @@ from multibench.errors import StatisticsError
 from multibench.metrics.base import Array, Index, Metric, Prepared, class_labels, value_outputs
 from multibench.metrics.squad import ANSWER_OUTPUTS, answer_column
 
-__all__ = ["BestAnswerF1", "BestExactMatch"]
+__all__ = ["BestAnswerF1", "BestExactMatch", "BestThreshold"]
 
 # Questions along the first axis, and draws few enough for the processor's cache: 15 times as fast, with the same bits.
 _DRAWS_AT_ONCE = 64
@@ -112,7 +112,9 @@ class _PreparedBest(Prepared):
         return _Order(questions, (scores - ~self.answerable)[questions], lasts)
 
 
-class _BestThreshold(Metric):
+class BestThreshold(Metric):
+    """A score at the threshold that is best for it, from one of the columns ``ANSWER_OUTPUTS``."""
+
     column: int
     takes = "answers"
     tuned_on_reported_split = True
@@ -144,7 +146,7 @@ class _BestThreshold(Metric):
         return self.prepare(labels, outputs).thresholds()
 
 
-class BestExactMatch(_BestThreshold):
+class BestExactMatch(BestThreshold):
     """Exact match at the threshold that is best for it; see the module."""
 
     name = "best_exact_match"
@@ -152,7 +154,7 @@ class BestExactMatch(_BestThreshold):
     column = ANSWER_OUTPUTS.index("exact_if_answered")
 
 
-class BestAnswerF1(_BestThreshold):
+class BestAnswerF1(BestThreshold):
     """F1 of answers at the threshold that is best for it; see the module."""
 
     name = "best_answer_f1"

@@ -279,7 +279,9 @@ def _fingerprints(
     found: Fingerprints = {}
     for task, split in needed_splits(tasks, suite):
         try:
-            found[task.name, split] = load_split(task, split, sources).fingerprint
+            examples = load_split(task, split, sources)
+            found[task.name, split] = examples.fingerprint
+            remarks += [examples.remark] if examples.remark else []
         except UnavailableError as error:
             if may_fetch:
                 raise

@@ -22,7 +22,8 @@ def evaluation_summary(
 ) -> dict[str, Any]:
     """Scores of ``outputs`` ``(n, outputs)`` by ``metrics`` (the task's own if not given), and on which data.
 
-    A score that is not defined is None; where the split has no labels there are none.
+    A score that is not defined is None; where the split has no labels there are none. ``left_out`` is there where rows
+    of the source have no label: it is their number.
     """
     scores = {}
     if examples.labels is not None:
@@ -36,6 +37,7 @@ def evaluation_summary(
         "data": examples.fingerprint,
         "as_released": examples.as_released,
         "origin": examples.origin_name,
+        **({"left_out": examples.left_out} if examples.left_out else {}),
     }
 
 

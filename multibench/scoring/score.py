@@ -1,21 +1,10 @@
-"""The official metrics of a prediction file.
-
-What becomes of examples that a file leaves out, and of ids that the split has not, is as in the official
-scripts wherever these end with a score:
-
-- SQuAD v1.1: a question without an answer in the file scores 0, and the means are over all questions.
-- SQuAD v2.0, HANS: the scripts stop at an example that the file leaves out, and so does this.
-- All three pass over ids that they do not know. The GLUE server's treatment is not published: a file
-  in its layout, or a stored one, must name every example and no other.
-
-A file that names none of the examples is refused in any layout: it belongs to other data.
-"""
+"""The official metrics of a prediction file. What becomes of gaps and of unknown ids: see ``fit``."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +13,17 @@ from numpy.typing import NDArray
 
 from multibench.errors import DataError
 from multibench.metrics import METRICS
-from multibench.metrics.squad import ANSWER_OUTPUTS, answer_f1, exact_match
-from multibench.scoring.files import PredictionFile, read_prediction_file
+from multibench.metrics.squad import ANSWER_OUTPUTS, answer_f1, answer_outputs, exact_match
+from multibench.metrics.threshold import BestThreshold
+from multibench.scoring.answers import read_null_odds
+from multibench.scoring.files import read_prediction_file
+from multibench.scoring.fit import Fitted, counted, fit
+from multibench.scoring.order import find_order, stated_order, tie_note
 from multibench.scoring.parts import Parts, parts_of
 from multibench.scoring.winogender import score_winogender
 from multibench.tasks import DataSources, Examples, Task, find_task, load_split
 
-__all__ = ["Scored", "score"]
+__all__ = ["Scored", "odds_of", "score"]
 
 # The metrics of answers that are given as text alone; what a threshold decides cannot be told from it.
 _OF_TEXTS = {"exact_match": exact_match, "answer_f1": answer_f1}
@@ -59,24 +52,31 @@ class Scored:
     missing: tuple[str, ...]
     extra: tuple[str, ...]
     as_released: bool
+    thresholds: dict[str, float] = field(default_factory=dict)
+    """Metric -> the odds of no answer above which a question counts as unanswerable, for scores at the best one."""
+    remarks: tuple[str, ...] = ()
+    """What was taken as what: columns, the order of the classes, rows that were left out."""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the numbers has to know, in sentences."""
         notes = []
         if self.missing:
-            notes.append(f"{_listed(self.missing, 'example')} without a prediction: counted as 0.")
+            notes.append(f"{counted(self.missing, 'example')} without a prediction: counted as 0.")
         if self.extra:
-            notes.append(f"{_listed(self.extra, 'id')} not in {self.task}.{self.split}: ignored.")
+            notes.append(f"{counted(self.extra, 'id')} not in {self.task}.{self.split}: ignored.")
         notes += [f"{name} is not defined for these predictions." for name in self.undefined]
         notes += [
-            f"{name}: its threshold is tuned on the very answers that are scored."
+            f"{name}: its threshold{self._at(name)} is tuned on the very answers that are scored."
             for name in self.metrics
             if name in METRICS and METRICS.get(name).tuned_on_reported_split
         ]
         if not self.as_released:
             notes.append(f"{self.task}.{self.split}: NOT the released data.")
-        return tuple(notes)
+        return (*notes, *self.remarks)
+
+    def _at(self, name: str) -> str:
+        return f", {self.thresholds[name]:g}," if name in self.thresholds else ""
 
     @property
     def undefined(self) -> tuple[str, ...]:
@@ -94,11 +94,20 @@ def score(
     split: str | None = None,
     data: Path | None = None,
     accept_different_data: bool = False,
+    *,
+    class_order: Sequence[str] | None = None,
+    null_odds: Path | str | None = None,
+    null_threshold: float | None = None,
+    force: bool = False,
 ) -> Scored:
     """Score the file ``predictions`` on a labelled split of ``task``, by default the first that runs are scored on.
 
-    ``data`` is where the gold labels are looked for (see ``DataSources``). Raises ``DataError`` for a file that is
-    in no known layout or does not fit the split, ``ResultsError`` for a damaged parquet file, and the
+    ``data`` is where the gold labels are looked for (see ``DataSources``). ``class_order`` states the classes of a
+    file's scores or class numbers, in their order; else it is found by accuracy, and what was found is among the
+    remarks. ``null_odds`` is a file with the odds of no answer, ``{id: number}``, for span tasks with unanswerable
+    questions: scores at the best threshold need them; answers whose odds exceed ``null_threshold`` count as refused.
+    Raises ``DataError`` for a file that is in no known layout or does not fit the split, for a class order that is not
+    clear, or is contradicted unless told to ``force`` it, ``ResultsError`` for a damaged parquet file, and the
     errors of ``load_split``.
     """
     found = find_task(task)
@@ -111,8 +120,20 @@ def score(
             f"{found.name}.{examples.split} has no labels, so nothing can be scored on it; its scores come from the "
             "benchmark's server ('multibench export' writes what it takes)."
         )
-    position, missing, extra = _match(found, examples, file)
-    columns = _columns(found, examples, file, position)
+    fitted = fit(found, examples, file)
+    remarks = [examples.remark] if examples.remark else []
+    remarks += [f"{path.name}: {file.taken}."] if file.taken else []
+    if null_odds is not None or null_threshold is not None:
+        columns = _answers_with_odds(found, examples, fitted, null_odds, null_threshold)
+    elif file.kind in ("numbers", "scores"):
+        outputs, sentence = _in_order(found, examples, fitted, class_order, force)
+        columns, remarks = dict.fromkeys(found.metrics, outputs), [*remarks, sentence]
+    else:
+        if class_order is not None:
+            raise DataError(
+                f"{path} says itself which class it means, so no class order can be stated for it."
+            )
+        columns = _columns(found, examples, fitted)
     labels = np.asarray(examples.labels)
 
     def measure(rows: NDArray[np.bool_], names: Iterable[str]) -> dict[str, float]:
@@ -135,68 +156,100 @@ def score(
         examples=len(examples),
         metrics=metrics,
         parts=parts_of(found, examples, lambda rows: measure(rows, fixed)),
-        missing=missing,
-        extra=extra,
+        missing=fitted.missing,
+        extra=fitted.extra,
         as_released=examples.as_released,
+        thresholds=_thresholds(columns, labels) if null_odds is not None else {},
+        remarks=tuple(remarks),
     )
 
 
-def _match(
-    task: Task, examples: Examples, file: PredictionFile
-) -> tuple[NDArray[np.int64], tuple[str, ...], tuple[str, ...]]:
-    """Where each example is in the file (-1: nowhere), the missing ids and the extra ones."""
-    where = {name: k for k, name in enumerate(file.ids)}
-    names = [file.prefix + name for name in examples.ids]
-    position = np.array([where.get(name, -1) for name in names], dtype=np.int64)
-    known = set(names)
-    missing = tuple(name for name, k in zip(names, position.tolist(), strict=True) if k < 0)
-    extra = tuple(name for name in file.ids if name not in known)
-    split = f"{task.name}.{examples.split}"
-    if len(missing) == len(examples):
-        raise DataError(
-            f"{file.path} has no prediction for any example of {split}, whose ids are {names[0]!r} and so on; "
-            f"it names {_listed(extra, 'id') if extra else 'nothing'}. Is it for another task or split?"
-        )
-    counts_as_zero = file.outputs is None and not task.unanswerable
-    if missing and not counts_as_zero:
-        raise DataError(
-            f"{file.path} has no prediction for {_listed(missing, 'example')} of {split}; it must have one for each."
-        )
-    if extra and not file.ignores_unknown:
-        raise DataError(f"{file.path} names {_listed(extra, 'id')} that {split} has not.")
-    return position, missing, extra
+def _in_order(
+    task: Task, examples: Examples, fitted: Fitted, names: Sequence[str] | None, force: bool
+) -> tuple[NDArray[np.float32], str]:
+    """Scores of the task's classes ``(n, classes)``, and which class order was taken."""
+    file, outputs = fitted.file, fitted.outputs
+    assert outputs is not None
+    assert file.classes is not None
+    stated = fitted.order if names is None else stated_order(task, names, file.classes)
+    what = f"{task.name}.{examples.split}"
+    known = names is None and stated is not None
+    labels = None if examples.labels is None else np.asarray(examples.labels)
+    order = find_order(
+        task,
+        labels,
+        [outputs],
+        what,
+        stated,
+        classes=file.classes,
+        places=[str(file.path)],
+        force=force or known,
+    )
+    order = replace(order, found="file", doubts=()) if known else order
+    ties = tie_note(what, [outputs])
+    return order.apply(outputs), " ".join([f"{what}: {order.sentence()}.", *ties])
 
 
-def _columns(
-    task: Task, examples: Examples, file: PredictionFile, position: NDArray[np.int64]
+def _answers_with_odds(
+    task: Task, examples: Examples, fitted: Fitted, null_odds: Path | str | None, threshold: float | None
 ) -> Mapping[str, NDArray[Any]]:
-    """For each metric that the file allows, its outputs in the order of the examples."""
-    given = position >= 0
-    if file.labels is not None and not np.array_equal(file.labels[position], np.asarray(examples.labels)):
+    """For each metric the columns ``ANSWER_OUTPUTS``, with the odds of no answer of a file beside the answers."""
+    file = fitted.file
+    if not task.unanswerable or file.kind != "answers" or fitted.texts is None or null_odds is None:
         raise DataError(
-            f"{file.path} carries other labels than {examples.origin}: it was made on other data."
+            f"The odds of no answer and a threshold for them go with answers as texts, for a task with unanswerable "
+            f"questions, and a threshold with a file of odds; {task.name} and {file.path} are given."
         )
+    odds = odds_of(examples, Path(null_odds))
+    outputs = answer_outputs(
+        fitted.texts, odds, examples.gold_texts, math.inf if threshold is None else threshold
+    )
+    return dict.fromkeys(task.metrics, outputs)
+
+
+def odds_of(examples: Examples, path: Path) -> NDArray[np.float64]:
+    """The odds of no answer in the file ``path``, in the order of the examples ``(n,)``.
+
+    Raises ``DataError`` if it lacks some; ids of no example are passed over, as the script of SQuAD v2.0 does.
+    """
+    odds = read_null_odds(path)
+    missing = tuple(name for name in examples.ids if name not in odds)
+    if missing:
+        raise DataError(
+            f"{path} has no odds for {counted(missing, 'question')} of {examples.task}.{examples.split}."
+        )
+    return np.array([odds[name] for name in examples.ids], dtype=np.float64)
+
+
+def _thresholds(columns: Mapping[str, NDArray[Any]], labels: NDArray[Any]) -> dict[str, float]:
+    """The best threshold for each metric that is tuned, as short as it was written."""
+    found = {}
+    for name, outputs in columns.items():
+        metric = METRICS.get(name)
+        if isinstance(metric, BestThreshold):
+            value = metric.thresholds(labels, outputs[None])[0]
+            found[name] = float(str(np.float32(value)))
+    return found
+
+
+def _columns(task: Task, examples: Examples, fitted: Fitted) -> Mapping[str, NDArray[Any]]:
+    """For each metric that the file allows, its outputs in the order of the examples."""
+    file = fitted.file
     answers: dict[str, NDArray[np.float64]] = {}
     if file.texts is not None:
         gold = examples.gold_texts
         assert gold is not None
         for name, function in _OF_TEXTS.items():
             answers[name] = np.zeros(len(examples))
-            for i in np.flatnonzero(given).tolist():
-                answers[name][i] = function(file.texts[position[i]], gold[i], task.unanswerable)
-    if file.outputs is None:
+            for i in np.flatnonzero(fitted.given).tolist():
+                answers[name][i] = function(file.texts[fitted.position[i]], gold[i], task.unanswerable)
+    outputs = fitted.outputs
+    if outputs is None:
         return {name: values for name, values in answers.items() if name in task.metrics}
-    outputs = file.outputs[position]
     ours = np.array(list(answers.values()), dtype=np.float32).T
     if answers and not np.array_equal(outputs[:, _IF_ANSWERED], ours):
         raise DataError(f"{file.path} was scored against other answers than those of {examples.origin}.")
     return dict.fromkeys(task.metrics, outputs)
-
-
-def _listed(names: tuple[str, ...], noun: str) -> str:
-    """``3 ids ('a', 'b', ...)``."""
-    shown = ", ".join(repr(name) for name in names[:3]) + (", ..." if len(names) > 3 else "")
-    return f"{len(names)} {noun}{'s' if len(names) > 1 else ''} ({shown})"
 
 
 def _plain(value: Any) -> Any:

@@ -112,8 +112,9 @@ def _said(task: Task, stored: Predictions) -> list[str]:
     if task.kind == "regression":
         low, high = task.score_range or (-np.inf, np.inf)
         return [f"{score:.6f}" for score in np.clip(stored.outputs[:, 0], low, high).tolist()]
-    official = task.official.label_codes if task.official is not None else None
-    return [(official or task.labels)[k] for k in stored.outputs.argmax(axis=1).tolist()]
+    codes = (task.official.label_codes if task.official is not None else None) or task.labels
+    said = [code if isinstance(code, str) else code[0] for code in codes]
+    return [said[k] for k in stored.outputs.argmax(axis=1).tolist()]
 
 
 def answers_of(run: StoredRun, evaluation: str) -> dict[str, str]:

@@ -49,6 +49,8 @@ class Examples:
     as_released: bool = True
     answers: tuple[tuple[Answer, ...], ...] | None = None
     metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    left_out: int = 0
+    """Rows of the source that have no label, and so are none of the examples; the ids count them."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,6 +59,14 @@ class Examples:
     def origin_name(self) -> str:
         """Where the examples come from, without the folders of the machine that they were read on."""
         return Path(self.origin).name if Path(self.origin).is_absolute() else self.origin
+
+    @property
+    def remark(self) -> str | None:
+        """A sentence on rows that were left out, if any were."""
+        if not self.left_out:
+            return None
+        rows = f"{self.left_out} row{'s' if self.left_out > 1 else ''}"
+        return f"{self.task}.{self.split}: {rows} without a label left out, {len(self)} are used."
 
     @cached_property
     def gold_texts(self) -> tuple[tuple[str, ...], ...] | None:

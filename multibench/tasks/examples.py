@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from multibench.errors import DataError
 from multibench.tasks.data import Examples
-from multibench.tasks.layouts import Columns
+from multibench.tasks.layouts import Columns, LabelCodes, spellings
 from multibench.tasks.squad import is_text, span_examples
 from multibench.tasks.table import Table, short
 from multibench.tasks.task import Task
@@ -23,12 +23,21 @@ def examples_of(task: Task, split: str, table: Table, columns: Columns) -> Examp
     """The examples of ``task``'s ``split``: every row of ``table``, in its order.
 
     Raises ``DataError``, with the row, for texts, labels, scores or answers that are not what the
-    task's facts say. Metadata that the table does not have are left out.
+    task's facts say. Metadata that the table does not have are left out, and so are, counted, the rows whose label is
+    one of ``columns.no_label``.
     """
+    numbers, left_out = list(range(len(table))), 0
+    if columns.no_label and columns.label is not None:
+        given = table.columns[columns.label]
+        numbers = [i for i in numbers if given[i] is not None and str(given[i]) not in columns.no_label]
+        left_out = len(table) - len(numbers)
+        table = table.rows(numbers)
+        if not numbers:
+            raise DataError(f"{table.origin}: not one of its {left_out} rows has a label.")
     metadata = {name: _metadata(table, name) for name in task.metadata if name in table.columns}
     texts = [table.columns[column] for column in columns.inputs]
     labels = None if columns.label is None else table.columns[columns.label]
-    ids = range(len(table)) if columns.ids is None else table.columns[columns.ids]
+    ids = numbers if columns.ids is None else table.columns[columns.ids]
     if task.kind == "span":
         answers = [None] * len(table) if labels is None else labels
         return span_examples(task, split, ids, texts[0], texts[1], answers, table.origin, metadata)
@@ -44,6 +53,7 @@ def examples_of(task: Task, split: str, table: Table, columns: Columns) -> Examp
         labels=None if labels is None else _labels(task, table, labels, columns.label_codes),
         origin=table.origin,
         metadata=metadata,
+        left_out=left_out,
     )
 
 
@@ -56,7 +66,7 @@ def _metadata(table: Table, name: str) -> tuple[str, ...]:
 
 
 def _labels(
-    task: Task, table: Table, values: Any, codes: tuple[str, ...] | None
+    task: Task, table: Table, values: Any, codes: LabelCodes | None
 ) -> NDArray[np.int64] | NDArray[np.float64]:
     if task.kind == "regression":
         low, high = task.score_range or (-math.inf, math.inf)
@@ -65,14 +75,17 @@ def _labels(
             raise DataError(f"{table.place(i)}: the score is {short(values[i])}, not within {low} to {high}.")
         # 3.8 is 3.799999952316284 on the Hub and in some releases: three decimals are all that was meant.
         return scores.round(3)
-    of = {code: number for number, code in enumerate(codes or task.labels)}
+    of = spellings(codes or task.labels)
     # Typed sources may write the class's number, but where classes are called 1, 2, ... they are called so there.
     numbered = codes is None and not any(label.lstrip("-").isdigit() for label in task.labels)
     numbers = np.empty(len(values), dtype=np.int64)
     for i, value in enumerate(values):
         number = _class_number(value, of, numbered)
         if number is None:
-            raise DataError(f"{table.place(i)}: the label is {short(value)}, not one of {list(of)}.")
+            raise DataError(
+                f"{table.place(i)}: the label is {short(value)}, not one of {list(of)}. If it is another spelling, "
+                "the task's 'label_codes' can list it; if it says that the row has no label, its 'no_label' can."
+            )
         numbers[i] = number
     return numbers
 

@@ -18,6 +18,7 @@ __all__ = ["fetched_path", "keep_split", "read_fetched"]
 
 _MARK = b"multibench fingerprint"
 _ORIGIN = b"multibench origin"
+_LEFT_OUT = b"multibench rows without a label"
 
 
 def fetched_path(task: Task, split: str, root: Path) -> Path:
@@ -39,6 +40,8 @@ def keep_split(task: Task, examples: Examples, root: Path) -> Path:
         columns["answers"] = [[answer._asdict() for answer in answers] for answers in examples.answers]
     arrays = {name: pa.array(values) for name, values in columns.items()}
     marks = {_MARK: examples.fingerprint.encode("ascii"), _ORIGIN: examples.origin_name.encode()}
+    if examples.left_out:
+        marks[_LEFT_OUT] = str(examples.left_out).encode()
     table = pa.table(arrays).replace_schema_metadata(marks)
     path = fetched_path(task, examples.split, root)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
@@ -83,6 +86,7 @@ def read_fetched(task: Task, split: str, root: Path) -> Examples | None:
                 for name in task.metadata
                 if f"metadata {name}" in columns
             },
+            left_out=int(marks.get(_LEFT_OUT, b"0")),
         )
         said = marks.get(_MARK, b"").decode("ascii", "replace")
         if examples.fingerprint != said:

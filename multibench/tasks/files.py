@@ -62,7 +62,9 @@ def read_text(path: Path) -> str:
 def _lines(path: Path) -> list[str]:
     # Only line feeds end a line: splitlines() would also cut at form feeds and U+2028 inside texts.
     lines = read_text(path).split("\n")
-    if lines[-1] == "":
+    while lines and not lines[-1].strip(
+        " \r"
+    ):  # a line feed at the end, and lines with nothing in them after it
         lines.pop()
     return lines
 
@@ -74,7 +76,10 @@ def _read_tsv(path: Path, wanted: Wanted) -> Table:
 def _read_csv(path: Path, wanted: Wanted) -> Table:
     text = io.StringIO(read_text(path), newline="")
     try:
-        return _from_rows(path, csv.reader(text, strict=True), wanted, "row")
+        rows = list(csv.reader(text, strict=True))
+        while rows and len(rows[-1]) < 2 and not "".join(rows[-1]).strip():
+            rows.pop()
+        return _from_rows(path, rows, wanted, "row")
     except csv.Error as error:
         raise DataError(f"{path} is not valid CSV: {error}. Is it cut off, or another format?") from error
 

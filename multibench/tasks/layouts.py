@@ -16,13 +16,17 @@ __all__ = [
     "FileLayout",
     "Format",
     "HubLayout",
+    "LabelCodes",
     "OriginalFile",
     "Parts",
     "SplitFile",
+    "spellings",
 ]
 
 Format = Literal["tsv", "csv", "jsonl", "parquet", "squad"]
 Column = str | int
+LabelCodes = tuple[str | tuple[str, ...], ...]
+"""How files write class 0, 1, ...: each in one way, or in several."""
 
 _FORMATS: dict[str, Format] = {
     ".tsv": "tsv",
@@ -59,12 +63,16 @@ class OriginalFile(Facts):
 
 
 class Columns(NamedTuple):
-    """Which columns of a table are what: ``label`` None without labels, ``ids`` None for row numbers."""
+    """Which columns of a table are what: ``label`` None without labels, ``ids`` None for row numbers.
+
+    ``no_label`` are values of ``label`` of rows that have none: these are left out.
+    """
 
     inputs: tuple[Column, ...]
     label: Column | None = None
-    label_codes: tuple[str, ...] | None = None
+    label_codes: LabelCodes | None = None
     ids: str | None = None
+    no_label: tuple[str, ...] = ()
 
 
 class SplitFile(Facts):
@@ -75,6 +83,8 @@ class SplitFile(Facts):
     label: Column | None = None
     header: bool = True
     """Whether the first row of a tsv or csv file names the columns; else they have numbers, from 0."""
+    label_codes: LabelCodes | None = None
+    """How this file writes the classes, if otherwise than the others."""
     skip_short: bool = False
     """Leave out lines with too few columns, which line feeds inside a text have made, and say how many."""
     instead: OriginalFile | None = None
@@ -114,8 +124,11 @@ class FileLayout(Facts):
     """Columns of the task's inputs, if they are called otherwise."""
     label: Column | None = None
     """The column of the label: class, score, or for spans the answers."""
-    label_codes: tuple[str, ...] | None = None
-    """How the files write class 0, 1, ...; the label names (or in typed files the numbers) if not given."""
+    label_codes: LabelCodes | None = None
+    """How the files write class 0, 1, ..., a list for a class that they write in several ways; the label names (or in
+    typed files the numbers) if not given."""
+    no_label: tuple[str, ...] = ()
+    """What stands for the label of a row that has none, such as ``-``: these rows are left out, and counted."""
     parts: Parts | None = None
     splits: dict[str, SplitFile]
     """Split -> its file, or a table with more about it."""
@@ -142,6 +155,8 @@ class HubLayout(Facts):
     """Our split name -> theirs."""
     inputs: tuple[str, ...] | None = None
     """Column names there, if they differ from the task's."""
+    no_label: tuple[str, ...] = ()
+    """What stands for the label of a row that has none, such as ``-1``: these rows are left out, and counted."""
     revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
     """A pinned commit. None where no source that could be read gives one."""
 
@@ -151,3 +166,12 @@ class BuiltinLayout(Facts):
 
     module: str
     label: str
+
+
+def spellings(codes: LabelCodes) -> dict[str, int]:
+    """The class of each code."""
+    return {
+        code: number
+        for number, each in enumerate(codes)
+        for code in ((each,) if isinstance(each, str) else each)
+    }

@@ -174,7 +174,9 @@ def _from_hub(task: Task, split: str, sources: DataSources) -> Examples:
     origin = f"the Hub data set {name}" + (f" at commit {commit}" if commit else "")
     label = task.hub.label if task.splits[split].labelled else None
     ids = "id" if task.kind == "span" and "id" in table.column_names else None
-    columns = Columns(task.hub.inputs or task.inputs, label, ids=ids)
+    columns = Columns(
+        task.hub.inputs or task.inputs, label, ids=ids, no_label=task.hub.no_label if label else ()
+    )
     wanted = [*columns.inputs, *filter(None, (label, ids))]
     missing = [column for column in wanted if column not in table.column_names]
     if missing:

@@ -23,6 +23,8 @@ __all__ = ["is_text", "read_squad", "span_examples"]
 
 # Some released offsets are said to be off by a character or two; further off is another text.
 _NEAR = 2
+# So many misplaced answers are listed in a message.
+_SHOWN = 200
 
 
 def read_squad(task: Task, split: str, path: Path) -> Examples:
@@ -44,7 +46,7 @@ def read_squad(task: Task, split: str, path: Path) -> Examples:
         for paragraph, where in _items(article, "paragraphs", article_place):
             context = _text(paragraph, "context", where)
             for question, place in _items(paragraph, "qas", where):
-                ids.append(_text(question, "id", place))
+                ids.append(_id(question, place))
                 questions.append(_text(question, "question", place))
                 contexts.append(context)
                 answers.append(_given_answers(question, place) if task.splits[split].labelled else None)
@@ -72,6 +74,12 @@ def _text(value: dict[str, Any], key: str, where: str) -> str:
     return text
 
 
+def _id(question: dict[str, Any], where: str) -> str:
+    """The question's id, whether it is written as a text or as a whole number."""
+    name = question.get("id")
+    return _text(question, "id", where) if not isinstance(name, int) or isinstance(name, bool) else str(name)
+
+
 def _given_answers(question: dict[str, Any], where: str) -> dict[str, list[Any]]:
     """The answers of a question of the file, in columns as rows have them."""
     answers = [answer for answer, _ in _items(question, "answers", where)]
@@ -97,11 +105,12 @@ def span_examples(
 
     ``answers[i]`` is ``{"text": [...], "answer_start": [...]}`` with characters from 0, empty lists where
     there is no answer; it is not looked at where the split has no labels. Raises ``DataError`` for
-    values of other types, ids that occur twice, answers that are not in their context, and questions
-    without an answer in a task whose questions all have one.
+    values of other types, ids that occur twice, answers that are not in their context (all of them), and questions
+    without an answer in a task whose questions all have one. Ids may be whole numbers.
     """
     if not ids:
         raise DataError(f"{origin} holds no questions.")
+    ids = [str(name) if isinstance(name, int) and not isinstance(name, bool) else name for name in ids]
     seen: set[str] = set()
     for name in ids:
         if not is_text(name):
@@ -115,9 +124,11 @@ def span_examples(
                 raise DataError(f"{origin}, id {ids[i]!r}: the {column} is {short(value)}, not a text.")
     gold = None
     if task.splits[split].labelled:
+        faults: list[str] = []
         gold = tuple(
-            _gold(answers[i], contexts[i], f"{origin}, id {ids[i]!r}", task) for i in range(len(ids))
+            _gold(answers[i], contexts[i], f"{origin}, id {ids[i]!r}", task, faults) for i in range(len(ids))
         )
+        _refuse_misplaced(faults, sum(map(len, gold)), origin)
     return Examples(
         task=task.name,
         split=split,
@@ -130,7 +141,19 @@ def span_examples(
     )
 
 
-def _gold(given: Any, context: str, where: str, task: Task) -> tuple[Answer, ...]:
+def _refuse_misplaced(faults: Sequence[str], answers: int, origin: str) -> None:
+    """Raise ``DataError`` with every answer that is not where it is said to be, if there are any."""
+    if len(faults) == 1:
+        raise DataError(f"{faults[0]}.")
+    if faults:
+        shown = "; ".join(fault.removeprefix(f"{origin}, ") for fault in faults[:_SHOWN])
+        more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+        raise DataError(
+            f"{origin}: {len(faults)} of {answers} answers do not stand where they are said to: {shown}{more}."
+        )
+
+
+def _gold(given: Any, context: str, where: str, task: Task, faults: list[str]) -> tuple[Answer, ...]:
     columns = [given.get(key) if isinstance(given, Mapping) else None for key in ("text", "answer_start")]
     texts, starts = (list(c) if isinstance(c, Sequence) and not isinstance(c, str) else None for c in columns)
     if texts is None or starts is None or len(texts) != len(starts):
@@ -142,20 +165,24 @@ def _gold(given: Any, context: str, where: str, task: Task) -> tuple[Answer, ...
             f"{where}: the question has no answer, and the facts of {task.name} say that each has one "
             "('unanswerable = true' in its facts allows it)."
         )
-    return tuple(_answer(text, start, context, where) for text, start in zip(texts, starts, strict=True))
+    return tuple(
+        _answer(text, start, context, where, faults) for text, start in zip(texts, starts, strict=True)
+    )
 
 
-def _answer(text: Any, start: Any, context: str, where: str) -> Answer:
+def _answer(text: Any, start: Any, context: str, where: str, faults: list[str]) -> Answer:
+    """The answer where it is; one that is not near ``start`` is added to ``faults``."""
     if not isinstance(text, str) or not text or isinstance(start, bool) or not isinstance(start, int):
         raise DataError(f"{where}: {short(text)} at {short(start)} is no answer with a start.")
     for shift in sorted(range(-_NEAR, _NEAR + 1), key=abs):
         if start + shift >= 0 and context.startswith(text, start + shift):
             return Answer(text, start + shift)
     found = context[max(0, start) : max(0, start) + len(text)]
-    raise DataError(
+    faults.append(
         f"{where}: the answer {short(text)} is said to start at character {start} of the context, where "
-        f"{short(found)} stands."
+        f"{short(found)} stands"
     )
+    return Answer(text, start)
 
 
 def is_text(value: Any) -> bool:

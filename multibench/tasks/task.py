@@ -6,20 +6,19 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 
 from multibench.errors import DataError
 from multibench.registry import Registry
-from multibench.tasks.layouts import BuiltinLayout, Columns, Facts, FileLayout, Format, HubLayout
+from multibench.tasks.fitting import Kind, metric_fault
+from multibench.tasks.layouts import BuiltinLayout, Columns, Facts, FileLayout, Format, HubLayout, LabelCodes
 
 __all__ = ["TASKS", "SplitFacts", "Task", "find_task"]
 
 # Names of tasks and splits become file names, and `task.split` must come apart again.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-
-Kind = Literal["classification", "regression", "span"]
 
 _FLAT: tuple[Format, ...] = ("tsv", "csv", "jsonl", "parquet")
 _NESTED: tuple[Format, ...] = ("squad", "jsonl", "parquet")  # those that can hold lists of answers
@@ -101,6 +100,10 @@ class Task(Facts):
         missing = set(self.evaluations) - set(self.splits)
         if missing:
             raise ValueError(f"evaluations name splits without facts: {sorted(missing)}")
+        for metric in self.metrics:
+            fault = metric_fault(metric, self.kind, len(self.labels), self.unanswerable)
+            if fault is not None:
+                raise ValueError(fault)
         for name, layout in (("official", self.official), ("files", self.files)):
             if layout is not None:
                 self._refuse_layout(name, layout)
@@ -111,12 +114,9 @@ class Task(Facts):
         without = sorted(set(layout.splits) - set(self.splits))
         if without:
             raise ValueError(f"the layout '{name}' names splits without facts: {without}")
-        codes = layout.label_codes or self.labels
-        if len(set(codes)) != len(self.labels) or len(codes) != len(self.labels):
-            raise ValueError(
-                f"the layout '{name}' has label codes {list(codes)} for {len(self.labels)} classes"
-            )
+        self._refuse_codes(f"the layout '{name}'", layout.label_codes, layout.no_label)
         for split, file in layout.splits.items():
+            self._refuse_codes(f"the split {split} of the layout '{name}'", file.label_codes, layout.no_label)
             for each in (file, file.instead) if file.instead else (file,):
                 format_ = layout.format_of(each.file)
                 if format_ is None:
@@ -140,6 +140,19 @@ class Task(Facts):
             if any(numbered) if file.header else not all(numbered):
                 raise ValueError(f"columns of {split} are numbers from 0 if it has no header, else names")
 
+    def _refuse_codes(self, where: str, given: LabelCodes | None, no_label: tuple[str, ...]) -> None:
+        """Raise ``ValueError`` unless each class has a code, and no code is of two classes or of no label, too."""
+        codes = given or self.labels
+        each = [code for of in codes for code in ((of,) if isinstance(of, str) else of)]
+        if len(codes) != len(self.labels) or len(set(each)) < len(each) or not all(codes):
+            shown = [of if isinstance(of, str) else list(of) for of in codes]
+            raise ValueError(f"{where} has label codes {shown} for {len(self.labels)} classes")
+        both = sorted(set(no_label) & set(each))
+        if both:
+            raise ValueError(f"{where} names {both} as a label and as 'no_label'")
+        if no_label and self.kind == "span":
+            raise ValueError("'no_label' is for tasks with one label a row, not for span tasks")
+
     def columns(self, layout: FileLayout, split: str) -> Columns:
         """Which columns of the file of ``split`` in ``layout`` hold inputs and labels."""
         file = layout.splits[split]
@@ -147,8 +160,9 @@ class Task(Facts):
         return Columns(
             inputs=file.inputs or layout.inputs or self.inputs,
             label=label if self.splits[split].labelled else None,
-            label_codes=layout.label_codes,
+            label_codes=file.label_codes or layout.label_codes,
             ids="id" if self.kind == "span" else None,
+            no_label=layout.no_label if self.splits[split].labelled else (),
         )
 
     @property
@@ -194,7 +208,9 @@ def _read(path: Path) -> Task:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise DataError(f"The task file {path} cannot be used: {where}: {first['msg']}.") from error
+        raise DataError(
+            f"The task file {path} cannot be used: {where}: {first['msg'].removeprefix('Value error, ')}."
+        ) from error
 
 
 def _built_in() -> Iterator[tuple[str, Task]]:

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from multibench.exchange.layout import GOOGLE, task_names
-from multibench.exchange.order import stated_order
+from multibench.scoring.order import stated_order
 from multibench.stats import Comparison, compare_groups
 from multibench.tasks import find_task
 from tests.support.released import Release

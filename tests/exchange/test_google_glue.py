@@ -216,7 +216,8 @@ def test_predictions_that_do_not_go_with_the_labels_need_a_stated_order(copy: Pa
         np.savetxt(file, rng.normal(size=(277, 2)), fmt="%.4f", delimiter="\t")
     refused = multibench("import", "google-predictions", copy, "--out", tmp_path).refusal()
     assert "The class order of rte.dev of multiberts is not clear" in refused
-    assert "--class-order rte=entailment,not_entailment" in refused
+    assert "--class-order rte=CLASS0,CLASS1" in refused
+    assert "each one of entailment, not_entailment" in refused
     assert not (tmp_path / "GLUE" / "runs").exists()
     stated = ("--class-order", "rte=not_entailment,entailment")
     done = multibench("import", "google-predictions", copy, "--out", tmp_path / "results", *stated)

@@ -309,4 +309,7 @@ def test_ids_that_do_not_fit_are_named(scores: Any, data: Path, tmp_path: Path) 
     file = _csv_with_ids(folder / "run", scores[0], list(range(EXAMPLES - 1)))
     index = _write_index(tmp_path / "index.tsv", [_rows()[0] | {"file": file}])
     words = ("--index", index, "--out", tmp_path / "out", "--data", data, "--accept-different-data")
-    assert "no prediction for '59'" in multibench("import", "predictions", folder, *words).refusal()
+    assert (
+        "no prediction for 1 example ('59') of mnli.dev_matched"
+        in multibench("import", "predictions", folder, *words).refusal()
+    )

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from multibench.errors import DataError
-from multibench.exchange.order import find_order, stated_order
+from multibench.scoring.order import find_order, stated_order
 from multibench.tasks import Task, find_task
 
 
@@ -56,7 +56,13 @@ def test_chance_and_the_commonest_class_are_refused() -> None:
 def test_a_stated_order_is_taken_and_its_accuracy_told() -> None:
     labels = np.random.default_rng(0).integers(0, 3, 300)
     runs = _runs(labels, 3, 3.0)
-    right, wrong = (find_order(_task(3), labels, runs, "these", order) for order in ((0, 1, 2), (2, 0, 1)))
+    with pytest.raises(DataError, match=r"stated as class 2, class 0, class 1, and the labels contradict it"):
+        find_order(_task(3), labels, runs, "these", (2, 0, 1))
+    right, wrong = (
+        find_order(_task(3), labels, runs, "these", order, force=True) for order in ((0, 1, 2), (2, 0, 1))
+    )
+    assert right.doubts == ()
+    assert "--force takes it" in wrong.doubts[0]
     assert right.accuracy > 0.9 > right.next_best
     assert wrong.accuracy < 0.2
     assert wrong.next_best == right.accuracy

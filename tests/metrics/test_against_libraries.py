@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from multibench.metrics import F1, METRICS
 
 CASES = 500
+CLASSES = ("accuracy", "f1", "macro_f1", "mcc", "micro_f1", "weighted_f1")
 
 
 def classes_case(rng, n_classes):
@@ -59,6 +60,10 @@ def library(function, labels, outputs, weights):
     return scores
 
 
+def averaged(kind):
+    return lambda x, y: f1_score(x, y, average=kind, zero_division=0)
+
+
 def correlation(function):
     def score(x, y):
         if len(x) < 2 or x.min() == x.max() or y.min() == y.max():
@@ -75,6 +80,11 @@ def correlation(function):
         ("f1", lambda x, y: f1_score(x, y, zero_division=0), 2),
         ("mcc", matthews_corrcoef, 2),
         ("mcc", matthews_corrcoef, 4),
+        ("macro_f1", averaged("macro"), 2),
+        ("macro_f1", averaged("macro"), 4),
+        ("micro_f1", averaged("micro"), 3),
+        ("weighted_f1", averaged("weighted"), 2),
+        ("weighted_f1", averaged("weighted"), 4),
     ],
 )
 def test_classification(name, function, n_classes):
@@ -113,12 +123,12 @@ def test_mean():
         np.testing.assert_allclose(metric.draws(labels, outputs, weights), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["accuracy", "f1", "mcc", "mean", "pearson", "spearman"])
+@pytest.mark.parametrize("name", [*CLASSES, "mean", "pearson", "spearman"])
 def test_influence_is_the_derivative_by_the_weight(name):
     rng = np.random.default_rng(4)
     metric = METRICS.get(name)
     for _ in range(50):
-        if name in ("accuracy", "f1", "mcc"):
+        if name in CLASSES:
             labels, outputs = classes_case(rng, 2 if name == "f1" else 3)
         else:
             labels, outputs = values_case(rng)
@@ -145,6 +155,17 @@ def test_class_scores_are_argmaxed_and_single_outputs_squeezed():
     np.testing.assert_array_equal(
         METRICS.get("pearson").draws(rng.permutation(11), values, weights).shape, (1, 4)
     )
+
+
+@pytest.mark.parametrize("name", ["macro_f1", "micro_f1", "weighted_f1"])
+def test_some_runs_and_examples_of_an_averaged_f1(name):
+    rng = np.random.default_rng(6)
+    labels, outputs = rng.integers(0, 3, 30), rng.integers(0, 3, (4, 30))
+    prepared = METRICS.get(name).prepare(labels, outputs)
+    kept, runs = np.flatnonzero(labels != 2), [3, 1]
+    expected = [METRICS.get(name).score(labels[kept], outputs[run, kept]) for run in runs]
+    np.testing.assert_allclose(prepared.select(runs, kept).scores(), expected, atol=1e-15)
+    assert prepared.rows().shape == (30, 5)
 
 
 def test_f1_of_another_positive_class():

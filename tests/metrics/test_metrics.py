@@ -20,10 +20,13 @@ def test_the_registry_names_what_it_has():
         "best_exact_match",
         "exact_match",
         "f1",
+        "macro_f1",
         "mcc",
         "mean",
+        "micro_f1",
         "pearson",
         "spearman",
+        "weighted_f1",
     ]
     for metric in METRICS:
         assert metric.title

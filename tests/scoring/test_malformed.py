@@ -173,7 +173,8 @@ def _table(rng: np.random.Generator, content: bytes) -> bytes:
 
 
 def _pairs(content: bytes, separator: str) -> list[list[str]]:
-    lines = content.decode("utf-8-sig").split("\n")[1:]
+    header, *lines = content.decode("utf-8-sig").split("\n")
+    separator = separator if separator in header else "," if separator == "\t" else "\t"
     return [line.removesuffix("\r").strip(" ").split(separator) for line in lines if line]
 
 

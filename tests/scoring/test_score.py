@@ -92,7 +92,7 @@ def test_scores_are_correlated(tmp_path: Path) -> None:
         (lambda t: t.replace("7\tyes", "7\tyes\tno"), "is not an id and a prediction"),
         (lambda t: t.replace("7\tyes", ""), "line 9: '' is not an id and a prediction"),
         (lambda t: t.removeprefix("index\tprediction\n"), r"first line of .* is '0\\tno'; expected 'index"),
-        (lambda t: t.replace("\t", ","), "expected 'index<TAB>prediction'"),
+        (lambda t: t.replace("\t", ";"), "expected 'index<TAB>prediction'"),
         (lambda t: "index\tprediction\n", "no prediction for any example .* names nothing"),
         (lambda t: "", "first line"),
         (lambda t: "{}", "first line"),

@@ -193,7 +193,7 @@ TABLE = {"text a": ["a", "b"], "text b": ["c", "d"], "gold": [0, 1]}
     [
         ("csv", lambda raw: raw + b'"open', "not valid CSV"),
         ("csv", lambda raw: raw + b'"a"b,c,0\n', "not valid CSV"),
-        ("csv", lambda raw: raw + b"\n", "row 4: 0 columns instead of 3"),
+        ("csv", lambda raw: raw + b"\n" + raw, "row 4: 0 columns instead of 3"),
         ("csv", lambda raw: raw + b"a,b\n", "row 4: 2 columns instead of 3"),
         ("csv", lambda raw: raw.replace(b"text b", b"text a"), "two columns 'text a'"),
         ("csv", lambda raw: raw.replace(b"gold", b"silver"), "no column 'gold'"),
@@ -201,7 +201,7 @@ TABLE = {"text a": ["a", "b"], "text b": ["c", "d"], "gold": [0, 1]}
         ("csv", lambda raw: b"", "holds no examples"),
         ("csv", lambda raw: raw.decode().encode("utf-16"), "is not UTF-8 text"),
         ("jsonl", lambda raw: b"", "holds no examples"),
-        ("jsonl", lambda raw: raw + b"\n", "line 3 is not valid JSON"),
+        ("jsonl", lambda raw: raw + b"\n" + raw, "line 3 is not valid JSON"),
         ("jsonl", lambda raw: raw[:-3], "line 2 is not valid JSON"),
         ("jsonl", lambda raw: raw + b"[1]\n", r"line 3 is \[1\], not an object"),
         ("jsonl", lambda raw: raw + b"[" * 100_000, "line 3 is not valid JSON"),

@@ -246,11 +246,14 @@ def _other_reader(ending: str, raw: bytes, path: Path) -> list[tuple[Any, Any, A
         )
         return list(questions)
     if ending == "jsonl":
-        rows = [json.loads(line) for line in text.split("\n") if line]
+        rows = [json.loads(line) for line in text.split("\n") if line.strip(" \r")]
     elif ending == "csv":
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
     else:
-        lines = [line.removesuffix("\r").split("\t") for line in text.removesuffix("\n").split("\n")]
+        whole = text.split("\n")
+        while whole and not whole[-1].strip(" \r"):  # blank lines at the end are none
+            whole.pop()
+        lines = [line.removesuffix("\r").split("\t") for line in whole]
         header = ["question", "context", "gold"] if ending == "txt" else lines.pop(0)
         rows = [dict(zip(header, line, strict=True)) for line in lines]
     return [(row["question"], row["context"], row["gold"]) for row in rows]

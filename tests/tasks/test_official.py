@@ -93,7 +93,7 @@ def test_byte_order_mark_and_line_ends_change_nothing(
         ("sentence1\tsentence_2\tlabel\na\tb\tyes\n", "has no column 'sentence2'"),
         (f"{HEADER}a\tb\n", "line 2: 2 columns instead of 3"),
         (f"{HEADER}a\tb\tyes\na\tb\tc\tyes\n", "line 3: 4 columns instead of 3"),
-        (f"{HEADER}a\tb\tyes\n\n", "line 3: 1 columns instead of 3"),
+        (f"{HEADER}a\tb\tyes\n\na\tb\tno\n", "line 3: 1 columns instead of 3"),
         (f"{HEADER}a\tb\tmaybe\n", r"line 2: the label is 'maybe', not one of \['no', 'yes'\]"),
         (f"{HEADER}a\tb\t\n", "line 2: the label is ''"),
         (HEADER.encode() + b"a\tb\xff\tyes\n", r"not UTF-8 text \(byte 29\)"),

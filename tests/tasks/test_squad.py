@@ -187,7 +187,7 @@ def _question(**changes: Any) -> dict[str, Any]:
         ({"data": [{"paragraphs": [{"context": "c"}]}]}, r"data\[0\] paragraphs\[0\] has no list 'qas'"),
         (_document(context=None), "'context' is None"),
         (_document(context="half a pair \ud800"), "not a text"),
-        (_document([_question(id=5)]), "'id' is 5"),
+        (_document([_question(id=5.0)]), "'id' is 5.0"),
         (_document([_question(), _question()]), "the id 'q1' occurs twice"),
         (_document([_question(question=...)]), "'question' is None"),
         (_document([_question(answers=...)]), "no list 'answers'"),
