@@ -14,7 +14,8 @@ from multibench.cache import remembered_digest
 from multibench.checkpoints.formats.config import ModelConfig, normalised_config, read_config
 from multibench.checkpoints.formats.foreign import find_foreign
 from multibench.checkpoints.formats.huggingface import read_tensors, weight_files, weights_digest
-from multibench.checkpoints.formats.vocabulary import Vocabulary, read_vocabulary
+from multibench.checkpoints.formats.saved import read_vocabulary
+from multibench.checkpoints.formats.vocabulary import Vocabulary
 from multibench.checkpoints.formats.weights import canonical_name, canonical_tensors, tensors_digest
 from multibench.errors import CheckpointError
 
@@ -107,10 +108,12 @@ def open_folder(path: Path, cased: bool | None = None) -> CheckpointFolder:
         config = normalised_config(raw, foreign.found)
         if vocabulary is None:
             raise CheckpointError(f"{path} comes without a vocabulary; put its vocab.txt beside it.")
-    if len(vocabulary) > config["vocab_size"]:
+    if vocabulary.tokens > config["vocab_size"]:
+        beside = vocabulary.tokens - len(vocabulary)
+        added = f" and {beside} added tokens" if beside else ""
         raise CheckpointError(
-            f"{path}: the vocabulary has {len(vocabulary)} WordPieces, the model {config['vocab_size']} embeddings. "
-            "They belong to different models."
+            f"{path}: the vocabulary has {len(vocabulary)} WordPieces{added}, the model {config['vocab_size']} "
+            "embeddings. They belong to different models."
         )
     padding = config["vocab_size"] - len(vocabulary)
     if config["model_type"] == "megatron-bert" and padding >= _MEGATRON_PADDING:

@@ -16,6 +16,7 @@ from multibench.checkpoints.formats.huggingface import has_weights
 from multibench.checkpoints.formats.imported import Imported
 from multibench.checkpoints.formats.nemo import find_nemo, read_nemo
 from multibench.checkpoints.formats.pytorch import find_pytorch, read_pytorch
+from multibench.checkpoints.formats.saved import TOKENIZER_FILES
 from multibench.checkpoints.formats.tensorflow import (
     describe_tensorflow,
     find_tensorflow,
@@ -84,16 +85,7 @@ class ForeignFile:
         Remembered while the files stay as they are: most formats have to be read whole for them.
         """
         beside = self.path if self.path.is_dir() else self.path.parent
-        texts = [
-            beside / name
-            for name in (
-                "config.json",
-                "bert_config.json",
-                "vocab.txt",
-                "tokenizer.json",
-                "tokenizer_config.json",
-            )
-        ]
+        texts = [beside / name for name in ("config.json", "bert_config.json", *TOKENIZER_FILES)]
         stats = [
             (str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in (*self.files(), *texts) if p.is_file()
         ]

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from multibench.checkpoints.formats.saved import read_vocabulary
 from multibench.checkpoints.formats.texts import read_small
-from multibench.checkpoints.formats.vocabulary import Vocabulary, read_vocabulary
+from multibench.checkpoints.formats.vocabulary import Vocabulary
 from multibench.errors import CheckpointError
 
 if TYPE_CHECKING:

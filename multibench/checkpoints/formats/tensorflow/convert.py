@@ -20,6 +20,7 @@ from multibench.checkpoints.formats.imported import (
     parse_config,
     vocabulary_beside,
 )
+from multibench.checkpoints.formats.saved import vocabulary_of
 from multibench.checkpoints.formats.tensorflow.bundle import Bundle, open_bundle, write_bundle
 from multibench.checkpoints.formats.tensorflow.files import Files, is_archive
 from multibench.checkpoints.formats.tensorflow.names import (
@@ -28,7 +29,7 @@ from multibench.checkpoints.formats.tensorflow.names import (
     head_variables,
     is_training_state,
 )
-from multibench.checkpoints.formats.vocabulary import Vocabulary, make_vocabulary, parse_pieces
+from multibench.checkpoints.formats.vocabulary import Vocabulary
 from multibench.checkpoints.formats.weights import canonical_name
 from multibench.errors import CheckpointError, StorageError
 
@@ -147,14 +148,11 @@ def _config(bundle: Bundle) -> dict[str, Any]:
 def _vocabulary(files: Files, cased: bool | None) -> Vocabulary | None:
     if not files.has("vocab.txt"):
         return vocabulary_beside(files.path.parent, cased=cased) if is_archive(files.path) else None
-    where = str(files.path / "vocab.txt")
-    pieces = parse_pieces(files.read("vocab.txt"), where)
-    name = "tokenizer_config.json"
-    settings = parse_config(files.read(name), str(files.path / name)) if files.has(name) else {}
-    if cased is None and settings.get("do_lower_case") is None:
-        capitals = sum(not piece.startswith("[") and piece != piece.lower() for piece in pieces)
-        cased = capitals * 100 > len(pieces)
-    return make_vocabulary(pieces, where, cased, settings)
+
+    def read(name: str) -> bytes | None:
+        return files.read(name) if files.has(name) else None
+
+    return vocabulary_of(read, files.path, cased, guess=True)
 
 
 def import_tensorflow(path: Path, cased: bool | None = None) -> Imported:
