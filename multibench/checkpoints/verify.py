@@ -15,6 +15,7 @@ from multibench.checkpoints.download.bring import read_record
 from multibench.checkpoints.download.locate import find_local, local_checkpoint
 from multibench.checkpoints.fingerprint import Fingerprint, fingerprint, unknown_share
 from multibench.checkpoints.folder import CheckpointFolder, open_folder
+from multibench.checkpoints.formats.foreign import find_foreign, is_there
 from multibench.errors import CheckpointError, UnavailableError
 
 __all__ = ["Check", "Verified", "verify_checkpoint", "verify_checkpoints"]
@@ -116,7 +117,12 @@ def verify_checkpoint(checkpoint: Checkpoint, path: Path, expected: str | None =
 
 
 def _resolve(name: str, root: Path | None) -> tuple[Checkpoint, Path]:
-    if Path(name).expanduser().exists() or (root is not None and (root / name / "config.json").exists()):
+    below = root is not None and is_there(root / name) and find_foreign(root / name) is not None
+    if (
+        is_there(Path(name).expanduser())
+        or below
+        or (root is not None and (root / name / "config.json").exists())
+    ):
         try:
             checkpoint = find(name)
         except KeyError:

@@ -14,6 +14,7 @@ from multibench.checkpoints.download.locate import fetch, find_local, local_chec
 from multibench.checkpoints.folder import CheckpointFolder, open_folder
 from multibench.errors import SuiteError, UnavailableError
 from multibench.planning.cost import Cost, run_cost
+from multibench.planning.heads import OwnHead, own_head
 from multibench.recipes import Hyperparameters
 from multibench.results.identity import RunIdentity
 from multibench.results.index import read_runs
@@ -42,6 +43,8 @@ class PlannedRun:
     state: State
     stored: dict[str, Any] | None = None
     """The stored run's manifest: of a finished run, a failed one, or one that lacks an evaluation."""
+    head: OwnHead | None = None
+    """The checkpoint's own head, where that is applied as it is to classes."""
 
     @cached_property
     def run_id(self) -> str | None:
@@ -178,6 +181,11 @@ class _Work:
     settings: tuple[Hyperparameters, ...]
     seeds: tuple[tuple[int | None, Seeds | None], ...]
     """Each fine-tuning seed and what derives from it; None where nothing is trained."""
+    evaluate_only: bool
+    fits_any: bool
+    """Whether inputs may be cut to the positions that a checkpoint has: it is applied as it is, at no stated length."""
+    class_order: tuple[str, ...] | None
+    """The suite's statement about checkpoints' own heads, if there is one."""
 
 
 def _work(suite: Suite, task: Task, data: Fingerprints) -> _Work:
@@ -190,7 +198,10 @@ def _work(suite: Suite, task: Task, data: Fingerprints) -> _Work:
         wanted={f"{other.name}.{split}": data.get((other.name, split)) for other, split in evaluations},
         training_data=None if suite.evaluate_only else data.get((task.name, "train")),
         settings=settings[:1] if suite.evaluate_only else settings,
+        fits_any=suite.evaluate_only and not suite.states(task, "max_length"),
         seeds=((None, None),) if suite.evaluate_only else tuple(trained),
+        evaluate_only=suite.evaluate_only,
+        class_order=suite.stated_order(task),
     )
 
 
@@ -202,11 +213,14 @@ def _runs_of(
     stored: Mapping[str, dict[str, Any]],
 ) -> Iterator[PlannedRun]:
     task, data = work.task, work.training_data
-    for setting, (seed, derived) in itertools.product(work.settings, work.seeds):
+    head = None
+    if work.evaluate_only and task.kind == "classification" and folder is not None:
+        head = own_head(folder, task, work.evaluations, work.wanted, work.class_order)
+    settings = [_cut_to(folder, setting) for setting in work.settings] if work.fits_any else work.settings
+    for setting, (seed, derived) in itertools.product(settings, work.seeds):
         identity = None
-        if content is not None and (data is not None or seed is None):
-            own_head = seed is None and task.kind == "classification" and folder is not None
-            order = folder.class_order(task.labels) if own_head and folder is not None else None
+        if content is not None and (data is not None or seed is None) and (head is None or head.known):
+            order = None if head is None else head.identity()
             identity = RunIdentity.of(content, task, data, setting, derived, order)
         manifest = stored.get(identity.run_id) if stored and identity is not None else None
         yield PlannedRun(
@@ -219,7 +233,14 @@ def _runs_of(
             identity=identity,
             state="missing" if manifest is None else _state(manifest, work.wanted),
             stored=manifest,
+            head=head,
         )
+
+
+def _cut_to(folder: CheckpointFolder | None, setting: Hyperparameters) -> Hyperparameters:
+    """``setting`` with a ``max_length`` of at most the positions of the checkpoint in ``folder``."""
+    limit = setting.max_length if folder is None else folder.config["max_position_embeddings"]
+    return setting if setting.max_length <= limit else setting.model_copy(update={"max_length": limit})
 
 
 def _state(manifest: dict[str, Any], wanted: dict[str, str | None]) -> State:

@@ -100,13 +100,19 @@ def _apply(
 
 
 def _key(run: StoredRun) -> str:
-    return json.dumps(run.manifest["identity"]["hyperparameters"], sort_keys=True)
+    return json.dumps(_hyperparameters(run), sort_keys=True)
+
+
+def _hyperparameters(run: StoredRun) -> dict[str, Any]:
+    """Those that a recipe sets: which output of a checkpoint's own head is which class is none."""
+    found: dict[str, Any] = run.manifest["identity"]["hyperparameters"]
+    return {name: value for name, value in found.items() if name != "class_order"}
 
 
 def _varied(settings: list[tuple[StoredRun, ...]]) -> list[str]:
     if len(settings) == 1:
         return []
-    names = settings[0][0].manifest["identity"]["hyperparameters"]
+    names = _hyperparameters(settings[0][0])
     return [n for n in names if len({json.dumps(runs[0].fields[n]) for runs in settings}) > 1]
 
 

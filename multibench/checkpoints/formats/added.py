@@ -158,7 +158,7 @@ def _token(token: Any, number: int | None, place: str, where: str) -> _Declared:
     if not isinstance(content, str) or not content:
         raise CheckpointError(f"{place} of {where} has an added token {str(token)[:60]!r} without a content.")
     special = given.get("special", number is None)
-    flags = {name: given.get(name, False) for name in _FLAGS} | {"special": special}
+    flags: dict[str, Any] = {name: given.get(name, False) for name in _FLAGS} | {"special": special}
     flags["normalized"] = given.get("normalized", not special)
     wrong = [name for name, flag in flags.items() if not isinstance(flag, bool)]
     if wrong:

@@ -21,6 +21,7 @@ from multibench.checkpoints.formats.tensorflow import (
     describe_tensorflow,
     find_tensorflow,
     import_tensorflow,
+    is_prefix,
     read_parameters,
 )
 from multibench.checkpoints.formats.vocabulary import Vocabulary
@@ -28,7 +29,7 @@ from multibench.checkpoints.formats.vocabulary import Vocabulary
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FORMATS", "ForeignFile", "Format", "find_foreign"]
+__all__ = ["FORMATS", "ForeignFile", "Format", "find_foreign", "is_there"]
 
 Description = tuple[dict[str, Any], Vocabulary | None, tuple[str, ...]]
 
@@ -97,6 +98,11 @@ class ForeignFile:
 def _described(file: ForeignFile, cased: bool | None, _: object) -> Any:
     describe = file.format.describe
     return file.read(cased)[1:] if describe is None else describe(file.path, cased)
+
+
+def is_there(path: Path) -> bool:
+    """Whether ``path`` is a file, a folder, or the prefix that the files of a TensorFlow checkpoint share."""
+    return path.exists() or is_prefix(path)
 
 
 def find_foreign(path: Path) -> ForeignFile | None:

@@ -30,7 +30,7 @@ from multibench.checkpoints.formats.tensorflow.names import (
     is_training_state,
 )
 from multibench.checkpoints.formats.vocabulary import Vocabulary
-from multibench.checkpoints.formats.weights import canonical_name
+from multibench.checkpoints.formats.weights import canonical_name, unwrapped
 from multibench.errors import CheckpointError, StorageError
 
 if TYPE_CHECKING:
@@ -65,21 +65,29 @@ _CONFIG_KEYS = (
 )
 
 
-def _accounted(bundle: Bundle, config: ModelConfig) -> list[Variable]:
-    """The model's variables in ``bundle``, none missing, none unknown, each of the shape that ``config`` asks for."""
+def _accounted(bundle: Bundle, config: ModelConfig) -> dict[str, Variable]:
+    """The model's variables by their names in ``bundle``, which may have a wrapper's prefix.
+
+    None is missing, none unknown, each has the shape that ``config`` asks for.
+    """
     encoder = bert_variables(config)
     known = encoder | head_variables(config)
-    unknown = [n for n in bundle.entries if n not in known and not is_training_state(n, bundle.entries)]
+    bare = {name: unwrapped(name.replace("/", ".")).replace(".", "/") for name in bundle.entries}
+    unknown = [n for n in bundle.entries if bare[n] not in known and not is_training_state(n, bundle.entries)]
     if unknown:
         raise CheckpointError(
             f"{bundle.index} holds {_some(unknown)}, for which a BERT of its bert_config.json has no place."
         )
-    missing = [name for name in encoder if name not in bundle.entries]
+    missing = [name for name in encoder if name not in bare.values()]
     if missing:
         raise CheckpointError(f"{bundle.index} lacks {_some(missing)}, which its bert_config.json asks for.")
-    found = [known[name] for name in bundle.entries if name in known]
-    for variable in found:
-        entry = bundle.entries[variable.name]
+    found = {name: known[bare[name]] for name in bundle.entries if bare[name] in known}
+    if len(set(map(id, found.values()))) < len(found):
+        raise CheckpointError(
+            f"{bundle.index} holds one tensor twice, under names that differ in a wrapper's prefix."
+        )
+    for name, variable in found.items():
+        entry = bundle.entries[name]
         if not variable.holds(entry.shape):
             wanted = tuple("any" if size is None else size for size in variable.stored_shape)
             raise CheckpointError(
@@ -108,7 +116,7 @@ def read_parameters(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
     import torch
 
     bundle = open_bundle(path)
-    variables = {v.name: v for v in _accounted(bundle, normalised_config(_config(bundle), bundle.index))}
+    variables = _accounted(bundle, normalised_config(_config(bundle), bundle.index))
     for name, array in bundle.read(variables):
         variable = variables[name]
         if bundle.entries[name].dtype == "bfloat16":
