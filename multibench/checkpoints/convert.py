@@ -125,6 +125,10 @@ def _read_back(path: Path, source: CheckpointFolder, weights: Mapping[str, torch
     lost = [key for key, value in source.config.items() if key not in _IDLE and again.config[key] != value]
     if again.vocabulary.pieces != source.vocabulary.pieces:
         lost.append("the vocabulary")
+    if again.vocabulary.added != source.vocabulary.added:
+        lost.append("added tokens")
+    if again.vocabulary.pipeline != source.vocabulary.pipeline:
+        lost.append("a tokenizer of its own")
     stored = again.weights()
     for name, tensor in weights.items():
         if name not in stored or not torch.equal(stored[name].to(tensor.dtype), tensor):

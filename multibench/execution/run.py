@@ -16,6 +16,7 @@ from multibench.checkpoints.folder import CheckpointFolder
 from multibench.checkpoints.formats.config import read_config
 from multibench.errors import StatisticsError
 from multibench.execution.evaluation import Evaluated, evaluate_all
+from multibench.execution.saving import save_model
 from multibench.execution.workshop import Workshop
 from multibench.planning import PlannedRun
 from multibench.results import provenance
@@ -125,7 +126,7 @@ def conclude(
     if making.suite["keep_weights"] == "last" and status != "diverged":
         weights = store.scratch(run_id)
         with writing(weights):
-            model.save_pretrained(weights)
+            save_model(model, run, found.order, weights)
     history = store.history(run_id) if again else _history(training)
     return Made(run, status, summary_of(evaluations, reason), seconds, record, history, predictions, weights)
 

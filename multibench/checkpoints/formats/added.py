@@ -13,15 +13,16 @@ from typing import Any, NamedTuple
 from multibench.checkpoints.formats.vocabulary import SPECIAL, AddedToken
 from multibench.errors import CheckpointError
 
-__all__ = ["added_tokens", "listed_tokens"]
+__all__ = ["BERT_NAMES", "added_tokens", "listed_tokens"]
 
-_BERT_NAMES = {
+BERT_NAMES = {
     "pad_token": "[PAD]",
     "unk_token": "[UNK]",
     "cls_token": "[CLS]",
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
 }
+"""What ``tokenizer_config.json`` calls BERT's own five tokens."""
 _FLAGS = ("special", "normalized", "lstrip", "rstrip", "single_word")
 _MOST = 100_000
 
@@ -137,9 +138,9 @@ def _named(settings: Mapping[str, Any], place: str, where: str) -> Iterator[_Dec
         if not key.endswith("_token") or not isinstance(value, (str, dict)):
             continue
         token = _token(value, None, place, where)
-        if token.content != _BERT_NAMES.get(key, token.content):
+        if token.content != BERT_NAMES.get(key, token.content):
             raise CheckpointError(
-                f"{place} of {where} names {token.content!r} as {key}; multibench has BERT's {_BERT_NAMES[key]} there, "
+                f"{place} of {where} names {token.content!r} as {key}; multibench has BERT's {BERT_NAMES[key]} there, "
                 "and no other."
             )
         yield token
