@@ -33,10 +33,10 @@ def starter_suite(family: str) -> str:
         _tasks(recipe),
         *_recipe(recipe),
         _seeds(recipe),
-        "# keep_weights: last   # keeps the fine-tuned models, for evaluations to come, as folders that transformers reads",
+        "# keep_weights: last   # keeps the fine-tuned models, for evaluations to come, and for transformers",
         "# Checkpoints that were fine-tuned elsewhere are applied as they are, and nothing is trained, with",
         "#   evaluate_only: true",
-        "# Where their config.json does not name the classes, the order of the outputs is found by accuracy, or stated:",
+        "# Where they do not name the classes, the order of the outputs is found by accuracy, or stated:",
         "#   class_order: {sst2: [negative, positive]}",
     ]
     return "\n".join(lines) + "\n"
