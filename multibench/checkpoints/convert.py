@@ -13,6 +13,7 @@ from multibench import network
 from multibench.checkpoints.catalogue.lookup import find
 from multibench.checkpoints.download.locate import fetch
 from multibench.checkpoints.folder import CheckpointFolder, open_folder
+from multibench.checkpoints.formats.foreign import is_there
 from multibench.checkpoints.formats.imported import without_copies
 from multibench.checkpoints.formats.tensorflow import write_tensorflow
 from multibench.checkpoints.formats.writers import Written, write_huggingface, write_nemo
@@ -105,9 +106,9 @@ def convert(
 
 def _opened(checkpoint: str | Path, root: Path | None) -> CheckpointFolder:
     given = Path(checkpoint).expanduser()
-    if given.exists():
+    if is_there(given):
         return open_folder(given)
-    if root is not None and (root / given).exists():
+    if root is not None and is_there(root / given):
         return open_folder(root / given)
     known = find(str(checkpoint))
     return open_folder(fetch(known, root), known.cased)
@@ -124,6 +125,10 @@ def _read_back(path: Path, source: CheckpointFolder, weights: Mapping[str, torch
     lost = [key for key, value in source.config.items() if key not in _IDLE and again.config[key] != value]
     if again.vocabulary.pieces != source.vocabulary.pieces:
         lost.append("the vocabulary")
+    if again.vocabulary.added != source.vocabulary.added:
+        lost.append("added tokens")
+    if again.vocabulary.pipeline != source.vocabulary.pipeline:
+        lost.append("a tokenizer of its own")
     stored = again.weights()
     for name, tensor in weights.items():
         if name not in stored or not torch.equal(stored[name].to(tensor.dtype), tensor):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from multibench.cache import remembered_digest
 from multibench.checkpoints.formats.config import ModelConfig, normalised_config, read_config
-from multibench.checkpoints.formats.foreign import find_foreign
+from multibench.checkpoints.formats.foreign import find_foreign, is_there
 from multibench.checkpoints.formats.huggingface import read_tensors, weight_files, weights_digest
-from multibench.checkpoints.formats.vocabulary import Vocabulary, read_vocabulary
+from multibench.checkpoints.formats.saved import read_vocabulary
+from multibench.checkpoints.formats.vocabulary import Vocabulary
 from multibench.checkpoints.formats.weights import canonical_name, canonical_tensors, tensors_digest
 from multibench.errors import CheckpointError
 
@@ -49,19 +51,31 @@ class CheckpointFolder:
         parts = [self.weights_sha256(), json.dumps(decisive, sort_keys=True), self.vocabulary.digest]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def class_order(self, labels: Sequence[str]) -> list[int]:
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """What ``id2label`` calls the outputs of the checkpoint's own head, in their order.
+
+        Empty if it calls them nothing, or ``LABEL_0`` and so on, which says nothing. Raises ``CheckpointError`` if its
+        keys are not the numbers of outputs.
+        """
+        given = self.config["id2label"] or {}
+        names = {str(key).strip(): str(name).strip() for key, name in given.items()}
+        if set(names) != {str(k) for k in range(len(names))}:
+            raise CheckpointError(
+                f"id2label in the configuration of {self.path} has the keys {', '.join(names)[:60]}; expected the "
+                f"numbers of the outputs, 0 to {len(names) - 1}."
+            )
+        ordered = tuple(names[str(k)] for k in range(len(names)))
+        return () if all(re.fullmatch(r"label_\d+", name.lower()) for name in ordered) else ordered
+
+    def class_order(self, labels: Sequence[str]) -> list[int] | None:
         """For each of ``labels``, the output of the checkpoint's own head that its ``id2label`` gives that name.
 
-        Raises ``CheckpointError`` if a label is not among the names: the order could only be guessed.
+        Capitals do not matter. None unless exactly these are the names: the order could only be guessed.
         """
-        names = {str(v).strip().lower(): int(k) for k, v in (self.config["id2label"] or {}).items()}
-        missing = [label for label in labels if label not in names]
-        if missing:
-            raise CheckpointError(
-                f"{self.path} names its classes {sorted(names) or 'not at all'}; expected {', '.join(labels)}. "
-                "Without names the order of its outputs cannot be known."
-            )
-        return [names[label] for label in labels]
+        names = [name.lower() for name in self.class_names]
+        wanted = [label.lower() for label in labels]
+        return [names.index(label) for label in wanted] if sorted(names) == sorted(wanted) else None
 
     def weights_sha256(self) -> str:
         """SHA-256 of the weights alone, whatever format holds them; see ``weights_digest``."""
@@ -93,7 +107,7 @@ def open_folder(path: Path, cased: bool | None = None) -> CheckpointFolder:
     Raises ``CheckpointError`` if it cannot be a BERT-like checkpoint: no configuration, no weights, no
     vocabulary, more WordPieces than embeddings, casing against the catalogue.
     """
-    if not path.exists():
+    if not is_there(path):
         raise CheckpointError(f"There is no checkpoint folder {path}.")
     foreign = find_foreign(path)
     vocabulary: Vocabulary | None
@@ -107,10 +121,12 @@ def open_folder(path: Path, cased: bool | None = None) -> CheckpointFolder:
         config = normalised_config(raw, foreign.found)
         if vocabulary is None:
             raise CheckpointError(f"{path} comes without a vocabulary; put its vocab.txt beside it.")
-    if len(vocabulary) > config["vocab_size"]:
+    if vocabulary.tokens > config["vocab_size"]:
+        beside = vocabulary.tokens - len(vocabulary)
+        added = f" and {beside} added tokens" if beside else ""
         raise CheckpointError(
-            f"{path}: the vocabulary has {len(vocabulary)} WordPieces, the model {config['vocab_size']} embeddings. "
-            "They belong to different models."
+            f"{path}: the vocabulary has {len(vocabulary)} WordPieces{added}, the model {config['vocab_size']} "
+            "embeddings. They belong to different models."
         )
     padding = config["vocab_size"] - len(vocabulary)
     if config["model_type"] == "megatron-bert" and padding >= _MEGATRON_PADDING:

@@ -7,6 +7,7 @@ the head is an error.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -124,7 +125,7 @@ def load_model(
             _put(model, places[own], torch.nn.Parameter(_own(source, taken)))
         del source  # before the next one is read
     if not places.keys() <= stored:
-        raise CheckpointError(_missing(folder, sorted(places.keys() - stored)))
+        raise CheckpointError(_missing(folder, sorted(places.keys() - stored), stored))
     # A task model without pooler (spans) leaves the checkpoint's pooler unused, as intended.
     left_over = sorted(n for n in stored - wanted.keys() if not n.startswith((*_OTHER_HEADS, "pooler.")))
     if left_over:
@@ -196,13 +197,18 @@ def _check(folder: CheckpointFolder, name: str, source: torch.Tensor, place: tor
         raise CheckpointError(f"{folder.path}: {name} holds NaN or infinity.")
 
 
-def _missing(folder: CheckpointFolder, missing: list[str]) -> str:
+def _missing(folder: CheckpointFolder, missing: list[str], stored: Collection[str]) -> str:
     if all(name.startswith("pooler.") for name in missing):
         return (
             f"{folder.path} holds no pooler (exports of masked language models lack it). A random one would be a "
             "different model from what was published, so it is refused; use an export with the pooler."
         )
-    return f"{folder.path} lacks {len(missing)} of the weights that its config.json asks for, such as {missing[0]}."
+    said = f"{folder.path} lacks {len(missing)} of the weights that its config.json asks for, such as {missing[0]}."
+    longer = next((name for name in sorted(stored) if name.endswith(f".{missing[0]}")), None)
+    if longer is None:
+        return said
+    prefix = longer.removesuffix(missing[0])
+    return f"{said} It holds {longer}: if {prefix!r} is a wrapper's, save the weights without it."
 
 
 def initialise_head(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from multibench.checkpoints.agreement import agreement
 from multibench.checkpoints.catalogue.checkpoint import Checkpoint
 from multibench.checkpoints.catalogue.lookup import find
 from multibench.checkpoints.download import hub
@@ -14,7 +15,7 @@ from multibench.checkpoints.download.bring import read_record
 from multibench.checkpoints.download.locate import find_local, local_checkpoint
 from multibench.checkpoints.fingerprint import Fingerprint, fingerprint, unknown_share
 from multibench.checkpoints.folder import CheckpointFolder, open_folder
-from multibench.checkpoints.formats.texts import read_json
+from multibench.checkpoints.formats.foreign import find_foreign, is_there
 from multibench.errors import CheckpointError, UnavailableError
 
 __all__ = ["Check", "Verified", "verify_checkpoint", "verify_checkpoints"]
@@ -99,6 +100,7 @@ def verify_checkpoint(checkpoint: Checkpoint, path: Path, expected: str | None =
         _vocabulary(folder),
         _casing(folder),
         _tokenizer(folder),
+        _ids(folder),
         *(Check("format", None, note) for note in folder.notes),
     ]
     try:
@@ -115,7 +117,12 @@ def verify_checkpoint(checkpoint: Checkpoint, path: Path, expected: str | None =
 
 
 def _resolve(name: str, root: Path | None) -> tuple[Checkpoint, Path]:
-    if Path(name).expanduser().exists() or (root is not None and (root / name / "config.json").exists()):
+    below = root is not None and is_there(root / name) and find_foreign(root / name) is not None
+    if (
+        is_there(Path(name).expanduser())
+        or below
+        or (root is not None and (root / name / "config.json").exists())
+    ):
         try:
             checkpoint = find(name)
         except KeyError:
@@ -192,8 +199,11 @@ def _vocabulary(folder: CheckpointFolder) -> Check:
     repeated = pieces - len(set(folder.vocabulary.pieces))
     if repeated:
         return Check("vocabulary", False, f"{repeated} of {pieces:,} pieces are there twice")
-    padding = f", {embeddings - pieces} of them padding" if embeddings > pieces else ""
-    return Check("vocabulary", True, f"{pieces:,} pieces for {embeddings:,} embeddings{padding}")
+    beside = folder.vocabulary.tokens - pieces
+    added = f" and {beside} added tokens" if beside else ""
+    padding = embeddings - pieces - beside
+    unused = f", {padding} of them padding" if padding else ""
+    return Check("vocabulary", True, f"{pieces:,} pieces{added} for {embeddings:,} embeddings{unused}")
 
 
 def _casing(folder: CheckpointFolder) -> Check:
@@ -215,25 +225,15 @@ def _tokenizer(folder: CheckpointFolder) -> Check:
     unknown = unknown_share(folder)
     if unknown > _UNKNOWN:
         return Check("tokenizer", False, f"{unknown:.0%} of the tokens of plain English sentences are [UNK]")
-    saved = folder.path / "tokenizer.json"
-    if folder.path.is_dir() and saved.is_file():
-        pieces = _saved_pieces(saved)
-        ours = {piece: number for number, piece in enumerate(folder.vocabulary.pieces)}
-        if pieces is not None and pieces != ours:
-            both = len(pieces.items() & ours.items())
-            says = (
-                f"tokenizer.json and vocab.txt are two vocabularies: {both:,} of {len(ours):,} pieces agree"
-            )
-            return Check("tokenizer", False, says)
     return Check("tokenizer", True, f"{unknown:.0%} of the tokens of plain English sentences are [UNK]")
 
 
-def _saved_pieces(path: Path) -> dict[str, int] | None:
-    try:
-        pieces = read_json(path)["model"]["vocab"]
-    except (CheckpointError, KeyError, TypeError):
-        return None
-    return pieces if isinstance(pieces, dict) else None
+def _ids(folder: CheckpointFolder) -> Check:
+    """Token ids here against those of transformers' own tokenizer of the folder."""
+    found = agreement(folder)
+    if isinstance(found, str):
+        return Check("ids", None, found)
+    return Check("ids", found.first is None, found.sentence())
 
 
 def _against_others(one: Verified, others: Iterable[Verified]) -> list[Check]:

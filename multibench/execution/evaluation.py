@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multibench.errors import CheckpointError, StatisticsError
+from multibench.errors import CheckpointError, DataError, StatisticsError
 from multibench.execution.modules import module_scores
 from multibench.execution.workshop import Workshop
 from multibench.metrics.squad import answer_outputs, given_answers
 from multibench.planning import PlannedRun
+from multibench.planning.heads import how_to_state
 from multibench.results.store import Predictions
 from multibench.results.summary import collapse_evidence, evaluation_summary
 from multibench.results.ties import keep_winners
+from multibench.scoring.order import ClassOrder, find_order
 from multibench.tasks import Task
 from multibench.training.predict import predict, predict_spans
 from multibench.training.spans import best_answers
@@ -22,21 +24,17 @@ from multibench.training.spans import best_answers
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["check_inputs", "encode_evaluations", "evaluate_all", "in_classes_of"]
+__all__ = ["Evaluated", "check_inputs", "encode_evaluations", "evaluate_all", "in_classes_of"]
 
 
 def check_inputs(run: PlannedRun) -> None:
-    """Refuse what no training could mend: inputs longer than the model, an own head without class names.
-
-    Raises ``CheckpointError``.
-    """
+    """Refuse what no training could mend: inputs longer than the model. Raises ``CheckpointError``."""
     assert run.folder is not None
     limit = run.folder.config["max_position_embeddings"]
     if run.settings.max_length > limit:
         raise CheckpointError(
             f"max_length is {run.settings.max_length}, but {run.checkpoint.id} has {limit} positions."
         )
-    _own_head_order(run)
 
 
 def encode_evaluations(run: PlannedRun, workshop: Workshop) -> None:
@@ -49,28 +47,38 @@ def encode_evaluations(run: PlannedRun, workshop: Workshop) -> None:
             workshop.encoded(run.folder, task, split, run.settings.max_length)
 
 
-def _own_head_order(run: PlannedRun) -> list[int] | None:
-    """For a checkpoint's own head: its output number of each of the task's classes."""
-    if run.finetuning_seed is not None or run.task.kind != "classification":
-        return None
-    assert run.folder is not None
-    return run.folder.class_order(run.task.labels)
+class Evaluated(NamedTuple):
+    """What a model says of every evaluation of a run, by name."""
+
+    predictions: dict[str, Predictions]
+    evaluations: dict[str, Any]
+    evidence: list[str]
+    """Of collapse, a sentence an evaluation."""
+    order: tuple[int, ...] | None = None
+    """For a checkpoint's own head: the output that means each class."""
+    order_found: ClassOrder | None = None
+    """How that order was found, where neither the checkpoint nor the suite says it."""
 
 
-def evaluate_all(
-    model: PreTrainedModel, run: PlannedRun, workshop: Workshop
-) -> tuple[dict[str, Predictions], dict[str, Any], list[str]]:
+def evaluate_all(model: PreTrainedModel, run: PlannedRun, workshop: Workshop) -> Evaluated:
     """Predictions and summaries of every evaluation of the run, and evidence of collapse.
 
-    Raises ``StatisticsError`` for outputs that are no numbers.
+    Raises ``StatisticsError`` for outputs that are no numbers, and ``CheckpointError`` if accuracy does not tell
+    which output of a checkpoint's own head is which class.
     """
     predictions: dict[str, Predictions] = {}
     evaluations: dict[str, Any] = {}
     evidence: list[str] = []
+    found = _find_own_order(model, run, workshop)
+    order = None if run.head is None else run.head.order
+    if found is not None:
+        order = tuple(int(k) for k in np.argsort(found.classes))
     for task, split in run.evaluations:
         name = f"{task.name}.{split}"
-        evaluate = _evaluate_spans if task.kind == "span" else _evaluate
-        predictions[name], collapse = evaluate(model, run, workshop, task, split)
+        if task.kind == "span":
+            predictions[name], collapse = _evaluate_spans(model, run, workshop, task, split)
+        else:
+            predictions[name], collapse = _evaluate(model, run, workshop, task, split, order)
         outputs = predictions[name].outputs
         if task.kind != "span" and not np.isfinite(outputs).all():
             raise StatisticsError(
@@ -84,21 +92,41 @@ def evaluate_all(
             )
         if collapse:
             evidence.append(f"{name}: {collapse}")
-    return predictions, evaluations, evidence
+    return Evaluated(predictions, evaluations, evidence, order, found)
+
+
+def _find_own_order(model: PreTrainedModel, run: PlannedRun, workshop: Workshop) -> ClassOrder | None:
+    """The order of the outputs of the checkpoint's own head by accuracy, where it is to be found so."""
+    if run.head is None or run.head.found_on is None:
+        return None
+    assert run.folder is not None
+    task, split = run.head.found_on
+    encoded = workshop.encoded(run.folder, task, split, run.settings.max_length)
+    outputs = predict(model, encoded, run.settings.precision)
+    what = f"{run.checkpoint.id} on {task.name}.{split}"
+    try:
+        return find_order(task, workshop.examples(task, split).labels, [outputs], what)
+    except DataError as error:
+        said = str(error).partition(" Are the rows")[0].rstrip(".")
+        raise CheckpointError(f"{said}. {how_to_state(task)}") from error
 
 
 def _evaluate(
-    model: PreTrainedModel, run: PlannedRun, workshop: Workshop, task: Task, split: str
+    model: PreTrainedModel,
+    run: PlannedRun,
+    workshop: Workshop,
+    task: Task,
+    split: str,
+    order: tuple[int, ...] | None,
 ) -> tuple[Predictions, str | None]:
     """Predictions of classes or scores, and evidence that they are constant."""
     assert run.folder is not None
     examples = workshop.examples(task, split)
     encoded = workshop.encoded(run.folder, task, split, run.settings.max_length)
     outputs = predict(model, encoded, run.settings.precision)
-    order = _own_head_order(run)
     if order is not None:
         outputs = keep_winners(
-            np.ascontiguousarray(outputs[:, order]), np.argsort(order)[outputs.argmax(axis=1)]
+            np.ascontiguousarray(outputs[:, list(order)]), np.argsort(list(order))[outputs.argmax(axis=1)]
         )
     outputs = in_classes_of(task, run.task, outputs)
     return Predictions(examples.ids, outputs, examples.labels), collapse_evidence(task, outputs)

@@ -15,7 +15,8 @@ from multibench.checkpoints.download.bring import fetched_commit
 from multibench.checkpoints.folder import CheckpointFolder
 from multibench.checkpoints.formats.config import read_config
 from multibench.errors import StatisticsError
-from multibench.execution.evaluation import evaluate_all
+from multibench.execution.evaluation import Evaluated, evaluate_all
+from multibench.execution.saving import save_model
 from multibench.execution.workshop import Workshop
 from multibench.planning import PlannedRun
 from multibench.results import provenance
@@ -77,23 +78,23 @@ def conclude(
     clock = time.perf_counter()
     store, run_id = making.store, run.identity.run_id
     status, reason = "finished", None
-    predictions: dict[str, Predictions] = {}
-    evaluations: dict[str, Any] = {}
+    found = Evaluated({}, {}, [])
     if training is not None and training.divergence is not None:
         status, reason = "diverged", training.divergence.sentence()
     else:
         try:
-            predictions, evaluations, evidence = evaluate_all(model, run, making.workshop)
+            found = evaluate_all(model, run, making.workshop)
         except StatisticsError as error:
             # Weights that are numbers, and outputs that are none (an overflow in bf16, say).
             status, reason = "diverged", f"the model's outputs are no numbers: {error}"
         else:
-            if evidence and len(evidence) == len(run.evaluations):
-                status, reason = "collapsed", "; ".join(evidence)
+            if found.evidence and len(found.evidence) == len(run.evaluations):
+                status, reason = "collapsed", "; ".join(found.evidence)
     if status == "diverged" and run.stored is not None and run.stored["status"] in {"finished", "collapsed"}:
         raise RuntimeError(
             f"training again for a further evaluation went wrong, the earlier run is kept: {reason}"
         )
+    predictions, evaluations = found.predictions, found.evaluations
     _keep_earlier(run, store, predictions, evaluations, same_model=again)
     seconds = time.perf_counter() - clock + (0.0 if training is None else training.seconds)
     record = {
@@ -110,6 +111,7 @@ def conclude(
             **provenance.environment(),
             **_computation(run, making),
             "checkpoint_notes": list(run.folder.notes),
+            **({} if found.order_found is None else {"class_order": found.order_found.to_dict()}),
             "started": making.started,
             "finished": provenance.timestamp(),
             "seconds": round(seconds, 3),
@@ -124,7 +126,7 @@ def conclude(
     if making.suite["keep_weights"] == "last" and status != "diverged":
         weights = store.scratch(run_id)
         with writing(weights):
-            model.save_pretrained(weights)
+            save_model(model, run, found.order, weights)
     history = store.history(run_id) if again else _history(training)
     return Made(run, status, summary_of(evaluations, reason), seconds, record, history, predictions, weights)
 

@@ -59,6 +59,15 @@ def run_arguments(
     return [*arguments, *(["--offline"] if offline else [])]
 
 
+def _found_without_the_current_folder() -> dict[str, str]:
+    """What the environment of a worker needs to find this very package: nothing, if it is installed."""
+    home = Path(__file__).resolve().parents[2]
+    if any(Path(entry).resolve() == home for entry in sys.path if entry not in ("", str(Path.cwd()))):
+        return {}
+    before = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join([str(home), *([before] if before else [])])}
+
+
 @contextlib.contextmanager
 def extra_workers(
     count: int, arguments: Sequence[str], threads: int | None, say: Callable[[str], None]
@@ -68,10 +77,11 @@ def extra_workers(
     If the block ends in an error or an interruption they are told to stop, and so they are, on Linux, if this process
     is killed. A worker that dies loses nothing, its claim is taken over; its end is told by ``say``.
     """
-    environment = dict(os.environ)
+    environment = {**os.environ, **_found_without_the_current_folder()}
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
-    command = [sys.executable, "-m", "multibench", *arguments]
+    # -P: nothing that lies in the current folder is imported in the place of a library.
+    command = [sys.executable, "-P", "-m", "multibench", *arguments]
     preparing = _stop_with_parent if sys.platform == "linux" else None
     workers = [subprocess.Popen(command, env=environment, preexec_fn=preparing) for _ in range(count)]
     try:

@@ -146,10 +146,16 @@ class EvaluateModule:
 def local_module(source: str) -> Path | None:
     """The script that ``source`` means if it is a path, of the script or of the folder NAME with NAME.py in it.
 
-    None for a name. Raises ``DataError`` if it is a path without a script.
+    A path ends in ``.py`` or begins with ``.``, ``/`` or ``~``. None for a name. Raises ``DataError`` if it is a path
+    without a script, or a name under which something lies in the current folder.
     """
     path = Path(source).expanduser()
-    if not (source.endswith(".py") or source.startswith((".", "/", "~")) or path.is_dir()):
+    if not (source.endswith(".py") or source.startswith((".", "/", "~"))):
+        if path.exists():
+            raise DataError(
+                f"'{source}' names a module of evaluate, and a folder of that name lies here, whose code would be run "
+                f"instead. Write ./{source} if you mean the folder; else run from another one."
+            )
         return None
     script = path if source.endswith(".py") else path / f"{path.resolve().name}.py"
     if not script.is_file():

@@ -16,6 +16,7 @@ from multibench.checkpoints.folder import CheckpointFolder, open_folder
 from multibench.errors import UnavailableError
 from multibench.planning.cost import Cost, run_cost
 from multibench.planning.generations import generation_remarks
+from multibench.planning.heads import OwnHead, own_head
 from multibench.planning.origins import FinetuningSeed, finetuning_seeds_of, origins_of, select_checkpoints
 from multibench.recipes import Hyperparameters
 from multibench.results.design import design_of
@@ -50,6 +51,8 @@ class PlannedRun:
     """How the three seeds derive from the fine-tuning seed; None where nothing is trained."""
     stored: dict[str, Any] | None = None
     """The stored run's manifest: of a finished run, a failed one, or one that lacks an evaluation."""
+    head: OwnHead | None = None
+    """The checkpoint's own head, where that is applied as it is to classes."""
 
     @cached_property
     def run_id(self) -> str | None:
@@ -183,6 +186,11 @@ class _Work:
     """Evaluation -> fingerprint of its data, None if they are not here."""
     training_data: str | None
     settings: tuple[Hyperparameters, ...]
+    evaluate_only: bool
+    fits_any: bool
+    """Whether inputs may be cut to the positions that a checkpoint has: it is applied as it is, at no stated length."""
+    class_order: tuple[str, ...] | None
+    """The suite's statement about checkpoints' own heads, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -206,16 +214,22 @@ def _work(suite: Suite, task: Task, data: Fingerprints) -> _Work:
         wanted={f"{other.name}.{split}": data.get((other.name, split)) for other, split in evaluations},
         training_data=None if suite.evaluate_only else data.get((task.name, "train")),
         settings=settings[:1] if suite.evaluate_only else settings,
+        fits_any=suite.evaluate_only and not suite.states(task, "max_length"),
+        evaluate_only=suite.evaluate_only,
+        class_order=suite.stated_order(task),
     )
 
 
 def _runs_of(work: _Work, start: _Start, stored: Mapping[str, dict[str, Any]]) -> Iterator[PlannedRun]:
     task, data, folder, content = work.task, work.training_data, start.folder, start.content
-    for setting, (seed, derived) in itertools.product(work.settings, start.seeds):
+    head = None
+    if work.evaluate_only and task.kind == "classification" and folder is not None:
+        head = own_head(folder, task, work.evaluations, work.wanted, work.class_order)
+    settings = [_cut_to(folder, setting) for setting in work.settings] if work.fits_any else work.settings
+    for setting, (seed, derived) in itertools.product(settings, start.seeds):
         identity = None
-        if content is not None and (data is not None or seed is None):
-            own_head = seed is None and task.kind == "classification" and folder is not None
-            order = folder.class_order(task.labels) if own_head and folder is not None else None
+        if content is not None and (data is not None or seed is None) and (head is None or head.known):
+            order = None if head is None else head.identity()
             identity = RunIdentity.of(content, task, data, setting, derived, order)
         manifest = stored.get(identity.run_id) if stored and identity is not None else None
         yield PlannedRun(
@@ -230,6 +244,7 @@ def _runs_of(work: _Work, start: _Start, stored: Mapping[str, dict[str, Any]]) -
             origin=start.origin,
             finetuning_seed_design=start.design,
             stored=manifest,
+            head=head,
         )
 
 
@@ -248,6 +263,12 @@ def _other_design(suite: Suite, stored: Iterable[dict[str, Any]]) -> list[str]:
                 "both together; another --results folder keeps them apart."
             )
     return sentences
+
+
+def _cut_to(folder: CheckpointFolder | None, setting: Hyperparameters) -> Hyperparameters:
+    """``setting`` with a ``max_length`` of at most the positions of the checkpoint in ``folder``."""
+    limit = setting.max_length if folder is None else folder.config["max_position_embeddings"]
+    return setting if setting.max_length <= limit else setting.model_copy(update={"max_length": limit})
 
 
 def _state(manifest: dict[str, Any], wanted: dict[str, str | None]) -> State:

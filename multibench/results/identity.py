@@ -53,11 +53,12 @@ class RunIdentity:
         training_data: str | None,
         settings: Hyperparameters,
         seeds: Seeds | None,
-        class_order: list[int] | None = None,
+        class_order: list[int] | str | None = None,
     ) -> RunIdentity:
         """The identity of a run of ``task`` under ``settings``; settings that its kind ignores are left out.
 
-        ``class_order`` belongs to runs that use a checkpoint's own head: which output is which class.
+        ``class_order`` belongs to runs that use a checkpoint's own head: which output is which class, or by which data
+        that is found.
         """
         decisive = _decisive(settings, task.kind == "span", seeds is not None)
         if class_order is not None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Optional, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
@@ -134,7 +134,7 @@ def _settings_model() -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for name, field in Hyperparameters.model_fields.items():
         named = {type(value) for value in get_args(field.annotation)} == {str}
-        type_: Any = str | None if named else field.annotation | None
+        type_: Any = (str | None) if named else Optional[field.annotation]  # noqa: UP045
         fields[name] = (type_, ... if field.is_required() else None)
     return create_model("_Settings", __base__=_Part, **fields)
 

@@ -113,7 +113,13 @@ def _apply(
 
 
 def _key(run: StoredRun) -> str:
-    return json.dumps(run.manifest["identity"]["hyperparameters"], sort_keys=True)
+    return json.dumps(_hyperparameters(run), sort_keys=True)
+
+
+def _hyperparameters(run: StoredRun) -> dict[str, Any]:
+    """Those that a recipe sets: which output of a checkpoint's own head is which class is none."""
+    found: dict[str, Any] = run.manifest["identity"]["hyperparameters"]
+    return {name: value for name, value in found.items() if name != "class_order"}
 
 
 def _varied(settings: list[tuple[StoredRun, ...]]) -> list[str]:

@@ -65,6 +65,8 @@ class Suite(Closed):
     metric: Annotated[list[ModuleChoice], BeforeValidator(as_list)] = Field(default_factory=list)
     evaluate_only: bool = False
     """Apply the checkpoints' own heads and train nothing."""
+    class_order: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Task -> its classes in the order of the outputs of checkpoints' own heads, where these do not name them."""
     accept_different_data: Annotated[list[str], BeforeValidator(as_list)] = Field(default_factory=list)
     """Tasks whose data may differ in size or labels from what was released; their numbers are marked."""
 
@@ -110,7 +112,37 @@ class Suite(Closed):
             listed += self._check_evaluations(task)
         for i, name in enumerate(self.accept_different_data):
             self._refuse_other_task(name, listed, "accept_different_data", i)
+        for name, order in self.class_order.items():
+            self._refuse_other_task(
+                name, [name for task in tasks for name in self.names_of(task)], "class_order", name
+            )
+            self._check_class_order(name, order)
         return self
+
+    def _check_class_order(self, name: str, order: tuple[str, ...]) -> None:
+        labels = find_task(name if name in self.tasks else self._path_of(name)).labels
+        if not self.evaluate_only:
+            text = "'class_order' speaks of checkpoints' own heads: it needs 'evaluate_only: true'"
+            raise Misplaced(text, "class_order")
+        if sorted(order) != sorted(labels):
+            raise Misplaced(
+                f"expected the classes of {name} ({', '.join(labels) or 'it has none'}), each once, in the order "
+                f"of the outputs; given were {', '.join(order) or 'none'}",
+                "class_order",
+                name,
+            )
+
+    def _path_of(self, name: str) -> str:
+        """What ``tasks`` calls the task ``name``."""
+        return next((listed for listed in self.tasks if find_task(listed).name == name), name)
+
+    def states(self, task: Task, name: str) -> bool:
+        """Whether this suite gives the hyperparameter ``name`` for ``task``, rather than its recipe."""
+        return name in self.recipe.hyperparameters or name in (self._for(task, self.recipe.tasks) or {})
+
+    def stated_order(self, task: Task) -> tuple[str, ...] | None:
+        """What ``class_order`` says of ``task``; None if nothing."""
+        return self._for(task, self.class_order)
 
     def _check_evaluations(self, task: Task) -> list[str]:
         """Names of the tasks that models of ``task`` are applied to, which must be such that they can be."""

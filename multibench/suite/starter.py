@@ -34,7 +34,11 @@ def starter_suite(family: str) -> str:
         *_recipe(recipe),
         _seeds(recipe),
         "# finetuning_seed_design: shared   # all checkpoints have the same; by default each pretraining seed its own",
-        "# keep_weights: last   # keeps the fine-tuned models, for evaluations to come",
+        "# keep_weights: last   # keeps the fine-tuned models, for evaluations to come, and for transformers",
+        "# Checkpoints that were fine-tuned elsewhere are applied as they are, and nothing is trained, with",
+        "#   evaluate_only: true",
+        "# Where they do not name the classes, the order of the outputs is found by accuracy, or stated:",
+        "#   class_order: {sst2: [negative, positive]}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -162,7 +162,10 @@ class HubLayout(Facts):
 
 
 class BuiltinLayout(Facts):
-    """Examples that a module makes: it has ``split(task, split) -> list of row dictionaries``."""
+    """Examples that a module makes: it has ``split(task, split) -> list of row dictionaries``.
+
+    For tasks of packages alone: a task file that somebody hands over must not run code.
+    """
 
     module: str
     label: str

@@ -155,6 +155,11 @@ def _from_hub(task: Task, split: str, sources: DataSources) -> Examples:
     name = f"{task.hub.id} ({task.hub.config})"
     if split not in task.hub.splits:
         raise DataError(f"The Hub data set {name} has no split for {task.name}.{split}.")
+    if Path(task.hub.id).exists():
+        raise DataError(
+            f"A folder {task.hub.id} lies in the current folder, and would be taken for the Hub's data set of that "
+            "name. Run from another folder, or rename it; its files may be given with --data."
+        )
     load_dataset = _datasets_loader()
     reachable = network.hub_is_reachable()
     try:

@@ -224,7 +224,13 @@ TASKS: Registry[Task] = Registry("task", group="multibench.tasks", built_in=_bui
 
 @cache
 def _from_file(path: Path, modified_ns: int) -> Task:
-    return _read(path)
+    task = _read(path)
+    if task.builtin is not None:
+        raise DataError(
+            f"The task file {path} has a [builtin] table, which names code to run. Only the package's own tasks have "
+            "one; write the examples to files and describe them under [files]."
+        )
+    return task
 
 
 def find_task(name: str) -> Task:

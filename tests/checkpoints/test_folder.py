@@ -56,9 +56,18 @@ def test_names_of_classes_do_not_decide_but_give_the_order_of_an_own_head(tmp_pa
     named = open_folder(make_checkpoint(tmp_path / "named", id2label={"0": "same", "1": " Other"}))
     assert plain.content == named.content
     assert named.class_order(["other", "same"]) == [1, 0]
-    for folder, labels in ((plain, ["other", "same"]), (named, ["other", "different"])):
-        with pytest.raises(CheckpointError, match="names its classes"):
-            folder.class_order(labels)
+    assert named.class_names == ("same", "Other")
+    for folder, labels in ((plain, ["other", "same"]), (named, ["other", "different"]), (named, ["same"])):
+        assert folder.class_order(labels) is None
+    numbered = open_folder(make_checkpoint(tmp_path / "numbered", id2label={"1": "LABEL_1", "0": "label_0"}))
+    assert numbered.class_names == ()
+
+
+@pytest.mark.parametrize("keys", [["0", "7"], ["a", "b"], ["1", "2"], ["0", "00"], ["0", "0x1"], ["-1", "0"]])
+def test_names_of_outputs_that_there_are_not_are_refused(tmp_path: Path, keys: list[str]) -> None:
+    folder = open_folder(make_checkpoint(tmp_path / "one", id2label=dict(zip(keys, ["x", "y"], strict=True))))
+    with pytest.raises(CheckpointError, match="expected the numbers of the outputs, 0 to 1"):
+        folder.class_order(["x", "y"])
 
 
 def test_the_digest_of_weights_is_kept_and_read_from_the_cache(

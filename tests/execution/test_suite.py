@@ -382,58 +382,6 @@ def test_a_run_that_fails_is_stored_and_made_again_on_demand(
     assert same.items() <= after.items()
 
 
-def _evaluate_only(bench: Bench, folder: str) -> Path:
-    return bench.write(checkpoints=[{"path": str(bench.root / folder)}], evaluate_only=True)
-
-
-def _tuned(bench: Bench, name: str, order: list[int], names: dict[str, str] | None) -> None:
-    """A checkpoint with a head of its own, whose outputs are in ``order``."""
-    from tests.support.tiny import make_checkpoint
-
-    rng = np.random.default_rng(4)
-    head = rng.normal(size=(2, 32)).astype(np.float32)
-    weights = {f"bert.{k}": v for k, v in weights_of("bert").items()}
-    weights |= {"classifier.weight": head[order], "classifier.bias": np.array([0.1, -0.1], np.float32)[order]}
-    make_checkpoint(bench.root / name, weights=weights, **({} if names is None else {"id2label": names}))
-
-
-def test_a_checkpoints_own_head_is_read_in_the_order_of_its_names(bench: Bench) -> None:
-    _tuned(bench, "straight", [0, 1], {"0": "other", "1": "same"})
-    _tuned(bench, "turned", [1, 0], {"0": "SAME", "1": "Other"})
-    outputs = []
-    for name in ("straight", "turned"):
-        _evaluate_only(bench, name)
-        bench.run()
-        (run,) = bench.opened().where(f"checkpoint={bench.root / name}").stored
-        assert run.fields["finetuning_seed"] is None
-        assert run.manifest["training"] == {}
-        assert run.manifest["identity"]["seeds"] is None
-        outputs.append(run.store.predictions(run.run_id, "pairs.dev").outputs)
-    assert len(np.unique(outputs[0].argmax(axis=1))) == 2
-    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-6)
-
-
-def test_the_same_weights_under_other_names_are_another_run(bench: Bench) -> None:
-    _tuned(bench, "straight", [0, 1], {"0": "other", "1": "same"})
-    _tuned(bench, "renamed", [0, 1], {"0": "same", "1": "other"})
-    for name in ("straight", "renamed"):
-        _evaluate_only(bench, name)
-        bench.run()
-    one, two = (run.store.predictions(run.run_id, "pairs.dev").outputs for run in bench.opened().stored)
-    np.testing.assert_array_equal(one, two[:, ::-1])
-
-
-def test_an_own_head_is_refused_where_its_classes_cannot_be_known(bench: Bench) -> None:
-    _tuned(bench, "nameless", [0, 1], None)
-    _tuned(bench, "numbered", [0, 1], {"0": "LABEL_0", "1": "LABEL_1"})
-    for name in ("nameless", "numbered"):
-        _evaluate_only(bench, name)
-        sentence = multibench("run", bench.suite, *bench.options).refusal()
-        assert "names its classes" in sentence
-        assert "other, same" in sentence
-        assert bench.store.run_ids() == []
-
-
 def test_one_checkpoint_under_two_names_counts_once(bench: Bench) -> None:
     from tests.support.tiny import make_checkpoint
 

@@ -164,7 +164,7 @@ def test_every_shipped_suite_states_its_cost_without_its_data(name: str, tmp_pat
     plan = api.plan(name, tmp_path / "results", checkpoints=tmp_path / "checkpoints")
     cost = plan.cost()
     assert plan.count("missing") == len(plan.runs) > 0
-    assert cost.tokens > 100_000 * len(plan.runs)
+    assert cost.tokens > (10_000 if plan.suite.evaluate_only else 100_000) * len(plan.runs)
     assert cost.flops is not None
     assert cost.flops > 1000 * cost.tokens
     assert 0 < cost.result_bytes < 1e12

@@ -16,7 +16,7 @@ from multibench.seeds import Seeds, derive_seeds
 from multibench.tasks import Task, find_task
 
 # Every field of a planned run is in exactly one of these groups; a new one must be put into one.
-DECIDES = {"task", "settings", "identity"}
+DECIDES = {"task", "settings", "identity", "head"}
 DECIDES_BY_CONTENT = {"folder"}  # through its digest, never its path
 DECIDES_BY_SEEDS = {"finetuning_seed", "finetuning_seed_design", "origin"}
 # A checkpoint's family, size and pretraining seed decide by the origin and the seeds, its step and its path do not.

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multibench.checkpoints.formats.vocabulary import Vocabulary, read_vocabulary
+from multibench.checkpoints.formats.saved import read_vocabulary
+from multibench.checkpoints.formats.vocabulary import Vocabulary
 from multibench.errors import CheckpointError
 from multibench.tasks import DataSources, Examples, find_task, load_split
 from multibench.tasks.encode import Encoded, encode

@@ -10,7 +10,7 @@ from multibench.checkpoints.catalogue.checkpoint import LOCAL_FAMILY, Checkpoint
 from multibench.checkpoints.download import hub
 from multibench.checkpoints.download.urls import address_of
 from multibench.checkpoints.formats.config import ModelConfig, normalised_config, read_config
-from multibench.checkpoints.formats.foreign import find_foreign
+from multibench.checkpoints.formats.foreign import find_foreign, is_there
 from multibench.checkpoints.formats.huggingface import has_weights
 from multibench.errors import CheckpointError, StorageError, UnavailableError
 
@@ -109,7 +109,7 @@ def local_checkpoint(
     """
     given = Path(path).expanduser()
     candidates = [given] if given.is_absolute() or root is None else [root / given, given]
-    folder = next((c for c in candidates if c.exists()), None)
+    folder = next((c for c in candidates if is_there(c)), None)
     if folder is None:
         looked = " or ".join(str(c) for c in candidates)
         hint = (

@@ -16,10 +16,12 @@ from multibench.checkpoints.formats.huggingface import has_weights
 from multibench.checkpoints.formats.imported import Imported
 from multibench.checkpoints.formats.nemo import find_nemo, read_nemo
 from multibench.checkpoints.formats.pytorch import find_pytorch, read_pytorch
+from multibench.checkpoints.formats.saved import TOKENIZER_FILES
 from multibench.checkpoints.formats.tensorflow import (
     describe_tensorflow,
     find_tensorflow,
     import_tensorflow,
+    is_prefix,
     read_parameters,
 )
 from multibench.checkpoints.formats.vocabulary import Vocabulary
@@ -27,7 +29,7 @@ from multibench.checkpoints.formats.vocabulary import Vocabulary
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FORMATS", "ForeignFile", "Format", "find_foreign"]
+__all__ = ["FORMATS", "ForeignFile", "Format", "find_foreign", "is_there"]
 
 Description = tuple[dict[str, Any], Vocabulary | None, tuple[str, ...]]
 
@@ -84,16 +86,7 @@ class ForeignFile:
         Remembered while the files stay as they are: most formats have to be read whole for them.
         """
         beside = self.path if self.path.is_dir() else self.path.parent
-        texts = [
-            beside / name
-            for name in (
-                "config.json",
-                "bert_config.json",
-                "vocab.txt",
-                "tokenizer.json",
-                "tokenizer_config.json",
-            )
-        ]
+        texts = [beside / name for name in ("config.json", "bert_config.json", *TOKENIZER_FILES)]
         stats = [
             (str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in (*self.files(), *texts) if p.is_file()
         ]
@@ -105,6 +98,11 @@ class ForeignFile:
 def _described(file: ForeignFile, cased: bool | None, _: object) -> Any:
     describe = file.format.describe
     return file.read(cased)[1:] if describe is None else describe(file.path, cased)
+
+
+def is_there(path: Path) -> bool:
+    """Whether ``path`` is a file, a folder, or the prefix that the files of a TensorFlow checkpoint share."""
+    return path.exists() or is_prefix(path)
 
 
 def find_foreign(path: Path) -> ForeignFile | None:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multibench.checkpoints.formats.pickles import load_pickle, tensors_in
+from multibench.checkpoints.formats.pickles import load_pickle, model_in, tensors_in
+from multibench.checkpoints.formats.saved import TOKENIZER_FILES
 from multibench.checkpoints.formats.texts import read_json
 from multibench.checkpoints.formats.weights import (
     DTYPES,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DESCRIPTION", "has_weights", "read_tensors", "weight_files", "weight_names", "weights_digest"]
 
-DESCRIPTION = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
+DESCRIPTION = ("config.json", *TOKENIZER_FILES)
 """What there may be beside the weights, and is used."""
 
 # A file of all weights, or an index of several; safetensors before pickles.
@@ -113,7 +114,7 @@ def _tensors_of(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
         return
     try:
         with path.open("rb") as file:
-            loaded = tensors_in(load_pickle(file, str(path)), path.stat().st_size, str(path))
+            loaded = tensors_in(model_in(load_pickle(file, str(path))), path.stat().st_size, str(path))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read as weights: {error.strerror or error}.") from error
     yield from canonical_tensors(list(loaded), loaded.pop, path)

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from multibench.checkpoints.formats.saved import read_vocabulary
 from multibench.checkpoints.formats.texts import read_small
-from multibench.checkpoints.formats.vocabulary import Vocabulary, read_vocabulary
+from multibench.checkpoints.formats.vocabulary import Vocabulary
+from multibench.checkpoints.formats.weights import unwrapped
 from multibench.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ __all__ = [
     "without_prefixes",
 ]
 
-_WRAPPERS = ("module.", "model.")
 _SMALL = 1 << 20
 _MOST_LEVELS = 50
 
@@ -47,13 +48,16 @@ class Imported(NamedTuple):
 
 
 def without_prefixes(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """``weights`` without the prefixes that wrappers of the whole model (data parallelism, say) put before names."""
-    found = dict(weights)
-    while found:
-        shared = next((p for p in _WRAPPERS if all(name.startswith(p) for name in found)), None)
-        if shared is None:
-            break
-        found = {name.removeprefix(shared): tensor for name, tensor in found.items()}
+    """``weights`` without the prefixes that wrappers of the model (data parallelism, say) put before names.
+
+    Raises ``CheckpointError`` if two names differ in these alone.
+    """
+    found: dict[str, torch.Tensor] = {}
+    for name, tensor in weights.items():
+        if found.setdefault(unwrapped(name), tensor) is not tensor:
+            raise CheckpointError(
+                f"{unwrapped(name)} is given twice, under prefixes of wrappers such as {name}."
+            )
     return found
 
 

@@ -25,7 +25,7 @@ from multibench.checkpoints.formats.imported import (
     without_prefixes,
 )
 from multibench.checkpoints.formats.megatron import from_megatron, is_megatron
-from multibench.checkpoints.formats.pickles import load_pickle, tensors_in
+from multibench.checkpoints.formats.pickles import load_pickle, model_in, tensors_in
 from multibench.checkpoints.formats.vocabulary import Vocabulary, make_vocabulary, parse_pieces
 from multibench.checkpoints.formats.weights import canonical_name
 from multibench.errors import CheckpointError
@@ -96,7 +96,7 @@ def read_nemo(path: Path, cased: bool | None = None) -> Imported:
             raise CheckpointError(f"{file} cannot be used: {_lacking(members)}.")
         where = f"{file}: {WEIGHTS}"
         size = weights_file.seek(0, SEEK_END)
-        weights = without_prefixes(tensors_in(load_pickle(weights_file, where), size, where))
+        weights = without_prefixes(tensors_in(model_in(load_pickle(weights_file, where)), size, where))
     settings = parse_config(members[CONFIG], f"{file}: {CONFIG}")
     notes: list[str] = []
     found, config = _converted(weights, settings, members, file, notes)

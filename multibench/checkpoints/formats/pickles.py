@@ -12,12 +12,13 @@ import warnings
 import zipfile
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from multibench.checkpoints.formats.weights import WRAPPERS
 from multibench.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["load_pickle", "tensors_in"]
+__all__ = ["load_pickle", "model_in", "tensors_in"]
 
 # States of random generators in training checkpoints are numpy arrays, whose pickles call these.
 _INERT = (
@@ -25,6 +26,9 @@ _INERT = (
     "numpy._core.multiarray._reconstruct",
     "numpy.ndarray",
     "numpy.dtype",
+)
+_TRAINING = re.compile(
+    r"optim|master|lr_|sched|amp\b|(grad_)?scaler|rng|random|callbacks|loops|args|iteration|epoch"
 )
 _MOST_TENSORS = 100_000
 _DEEPEST = 16
@@ -97,6 +101,22 @@ def _require_stored(file: BinaryIO, where: str) -> None:
                 f"{where} has compressed records, which PyTorch never writes; it was not read."
             )
     file.seek(0)
+
+
+def model_in(tree: object) -> object:
+    """The part of what a trainer saved that is the model: what lies under ``state_dict``, ``model`` and the like.
+
+    What lies beside it and serves the training (an optimizer, a schedule, states of random generators) is left out;
+    anything else stays, so that it is accounted for.
+    """
+    held = [tree[key] for key in WRAPPERS if key in tree] if isinstance(tree, dict) else []
+    if not isinstance(tree, dict) or not any(isinstance(value, dict) for value in held):
+        return next((value for value in held if isinstance(value, list)), tree)
+    return {
+        key: model_in(value) if key in WRAPPERS else value
+        for key, value in tree.items()
+        if not (isinstance(key, str) and _TRAINING.match(key))
+    }
 
 
 def tensors_in(tree: object, size: int, where: str) -> dict[str, torch.Tensor]:

@@ -23,7 +23,7 @@ from multibench.checkpoints.formats.imported import (
     without_prefixes,
 )
 from multibench.checkpoints.formats.megatron import from_megatron, is_megatron
-from multibench.checkpoints.formats.pickles import load_pickle, tensors_in
+from multibench.checkpoints.formats.pickles import load_pickle, model_in, tensors_in
 from multibench.checkpoints.formats.weights import canonical_name
 from multibench.errors import CheckpointError
 
@@ -74,9 +74,7 @@ def read_pytorch(path: Path, cased: bool | None = None) -> Imported:
         raise CheckpointError(f"{path} is no PyTorch file, and holds none.")
     tree, size = _load(file)
     version, said = _training(tree)
-    weights = without_prefixes(
-        tensors_in(tree.get("model", tree) if isinstance(tree, dict) else tree, size, str(file))
-    )
+    weights = without_prefixes(tensors_in(model_in(tree), size, str(file)))
     del tree  # which would hold every tensor, and an optimizer's, until the end
     folders = (path, file.parent) if path.is_dir() else (file.parent,)
     stated = config_beside(*folders)

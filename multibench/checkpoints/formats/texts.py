@@ -8,7 +8,7 @@ from typing import Any
 
 from multibench.errors import CheckpointError
 
-__all__ = ["read_json", "read_small"]
+__all__ = ["parse_json", "read_json", "read_small"]
 
 # A tokenizer.json of 120,000 WordPieces, the most of any BERT, takes a third of this.
 _LARGEST = 16 << 20
@@ -30,8 +30,12 @@ def read_small(path: Path, largest: int = _LARGEST) -> bytes:
 
 def read_json(path: Path) -> Any:
     """What a JSON file holds. Raises ``CheckpointError`` as ``read_small`` does, and for what is no JSON."""
-    content = read_small(path)
+    return parse_json(read_small(path), str(path))
+
+
+def parse_json(content: bytes, where: str) -> Any:
+    """What JSON in UTF-8 says. Raises ``CheckpointError``, which names ``where``, for what is none."""
     try:
         return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}.") from error
+        raise CheckpointError(f"{where} cannot be read as JSON: {error}.") from error

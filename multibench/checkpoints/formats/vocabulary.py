@@ -1,27 +1,42 @@
-"""WordPiece vocabularies, read from a checkpoint folder and turned into a fast tokenizer.
+"""WordPiece vocabularies, and the tokenizer that belongs to one.
 
 The tokenizer is built from the vocabulary itself, not from a saved one: saved ones carry truncation
-and padding of somebody else's use.
+and padding of somebody else's use. Which tokenizer a folder's files describe, ``saved`` reads.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import astuple, dataclass
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from multibench.checkpoints.formats.texts import read_json, read_small
 from multibench.errors import CheckpointError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Vocabulary", "make_vocabulary", "parse_pieces", "read_vocabulary"]
+__all__ = ["SPECIAL", "AddedToken", "Vocabulary", "make_vocabulary", "parse_pieces"]
 
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+_REQUIRED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+SPECIAL = (*_REQUIRED, "[MASK]")
+"""What BERT's tokenizers look for in a text before they split it, where the vocabulary has it."""
+
+
+@dataclass(frozen=True)
+class AddedToken:
+    """A token that is looked for in a text before the text is split, in the words of the tokenizers library."""
+
+    content: str
+    number: int
+    """Its id."""
+    special: bool = True
+    normalized: bool = False
+    """Whether it is looked for in the normalised text."""
+    lstrip: bool = False
+    rstrip: bool = False
+    single_word: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,14 +48,25 @@ class Vocabulary:
     strip_accents: bool | None = None
     """None: as ``lower_case``, which is BERT's rule."""
     split_chinese: bool = True
+    added: tuple[AddedToken, ...] = ()
+    """Tokens beside BERT's own five, or that differ from these in how they are looked for."""
+    pipeline: str | None = None
+    """A ``tokenizer.json`` without truncation and padding, where it does otherwise than BERT's tokenizer."""
 
     def __len__(self) -> int:
         return len(self.pieces)
 
     @property
+    def tokens(self) -> int:
+        """How many embeddings the ids need: one more than the largest."""
+        return max([len(self.pieces), *(token.number + 1 for token in self.added)])
+
+    @property
     def digest(self) -> str:
         """SHA-256 of pieces and settings."""
         content = [list(self.pieces), self.lower_case, self.strip_accents, self.split_chinese]
+        if self.added or self.pipeline is not None:
+            content += [[astuple(token) for token in self.added], self.pipeline]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def id_of(self, piece: str) -> int:
@@ -48,7 +74,29 @@ class Vocabulary:
         return self.pieces.index(piece)
 
     def tokenizer(self) -> Tokenizer:
-        """BERT's tokenizer over this vocabulary: ``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``."""
+        """The tokenizer over this vocabulary: ``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``."""
+        import tokenizers
+
+        saved = self.pipeline
+        tokenizer = self._plain() if saved is None else tokenizers.Tokenizer.from_str(saved)
+        if self.added:
+            tokenizer.add_tokens(
+                [
+                    tokenizers.AddedToken(
+                        token.content,
+                        special=token.special,
+                        normalized=token.normalized,
+                        lstrip=token.lstrip,
+                        rstrip=token.rstrip,
+                        single_word=token.single_word,
+                    )
+                    for token in self.added
+                ]
+            )
+        return tokenizer
+
+    def _plain(self) -> Tokenizer:
+        """BERT's own."""
         from tokenizers import Tokenizer
         from tokenizers.models import WordPiece
         from tokenizers.normalizers import BertNormalizer
@@ -66,13 +114,8 @@ class Vocabulary:
         tokenizer.pre_tokenizer = BertPreTokenizer()
         tokenizer.post_processor = BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
         # A text that spells out "[SEP]" means the token, as with every BERT tokenizer in use.
-        tokenizer.add_special_tokens([p for p in (*_SPECIAL, "[MASK]") if p in ids])
+        tokenizer.add_special_tokens([p for p in SPECIAL if p in ids])
         return tokenizer
-
-
-def _json(path: Path) -> dict[str, Any]:
-    loaded = read_json(path) if path.exists() else {}
-    return loaded if isinstance(loaded, dict) else {}
 
 
 def parse_pieces(content: bytes, where: str) -> tuple[str, ...]:
@@ -84,51 +127,20 @@ def parse_pieces(content: bytes, where: str) -> tuple[str, ...]:
     return tuple(piece.rstrip("\r") for piece in (pieces[:-1] if pieces[-1] == "" else pieces))
 
 
-def _pieces(folder: Path, saved: dict[str, Any]) -> tuple[str, ...]:
-    path = folder / "vocab.txt"
-    if path.exists():
-        return parse_pieces(read_small(path), str(path))
-    ids = saved.get("model", {}).get("vocab", {}) if isinstance(saved.get("model"), dict) else {}
-    if not isinstance(ids, dict) or not ids:
-        raise CheckpointError(
-            f"{folder} holds no vocabulary: neither vocab.txt nor a WordPiece tokenizer.json."
-        )
-    if not all(type(number) is int for number in ids.values()) or set(ids.values()) != set(range(len(ids))):
-        raise CheckpointError(
-            f"{folder / 'tokenizer.json'}: the vocabulary's ids do not run from 0 without gaps."
-        )
-    return tuple(sorted(ids, key=lambda piece: int(ids[piece])))
-
-
-def read_vocabulary(folder: Path, cased: bool | None = None) -> Vocabulary:
-    """The vocabulary of the checkpoint in ``folder``.
-
-    Casing comes from ``tokenizer_config.json``, else ``tokenizer.json``, else from ``cased`` (what
-    the catalogue knows), else is lower case, BERT's default. Raises ``CheckpointError`` for a missing
-    or malformed vocabulary, one without the special tokens, and a contradiction to ``cased``.
-    """
-    settings = _json(folder / "tokenizer_config.json")
-    saved = _json(folder / "tokenizer.json")
-    normalizer = saved.get("normalizer")
-    if not isinstance(normalizer, dict):
-        normalizer = {}
-    names = {
-        "do_lower_case": "lowercase",
-        "strip_accents": "strip_accents",
-        "tokenize_chinese_chars": "handle_chinese_chars",
-    }
-    both = {name: normalizer[other] for name, other in names.items() if other in normalizer} | settings
-    return make_vocabulary(_pieces(folder, saved), str(folder), cased, both)
-
-
 def make_vocabulary(
-    pieces: tuple[str, ...], where: str, cased: bool | None, settings: dict[str, Any]
+    pieces: tuple[str, ...],
+    where: str,
+    cased: bool | None,
+    settings: dict[str, Any],
+    added: tuple[AddedToken, ...] = (),
 ) -> Vocabulary:
     """A checked vocabulary. ``settings`` are those of ``tokenizer_config.json``, absent if not known.
 
-    Raises ``CheckpointError`` as ``read_vocabulary`` does; ``where`` says in errors what it belongs to.
+    Casing that they leave open is what ``cased``, the catalogue, says, else lower case, BERT's default. Raises
+    ``CheckpointError`` for a vocabulary without the special tokens, settings that are none, and a contradiction to
+    ``cased``; ``where`` says in errors what it belongs to.
     """
-    missing = [piece for piece in _SPECIAL if piece not in pieces]
+    missing = [piece for piece in _REQUIRED if piece not in pieces]
     if missing:
         raise CheckpointError(
             f"The vocabulary of {where} lacks {', '.join(missing)}: is it a BERT vocabulary?"
@@ -151,4 +163,5 @@ def make_vocabulary(
         lower_case=bool(lower),
         strip_accents=settings.get("strip_accents"),
         split_chinese=bool(settings.get("tokenize_chinese_chars", True)),
+        added=added,
     )

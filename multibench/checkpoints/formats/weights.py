@@ -1,8 +1,8 @@
 """Weights whatever file they come from: one name for each, and a digest of all.
 
-Canonical names are those of the bare model (``BertModel``, ``DistilBertModel``): the prefix of a
-task model is taken off and TensorFlow's ``gamma`` and ``beta`` are renamed, so that every export of
-one model reads alike and has one digest.
+Canonical names are those of the bare model (``BertModel``, ``DistilBertModel``): the prefixes of
+wrappers and of a task model are taken off and TensorFlow's ``gamma`` and ``beta`` are renamed, so that
+every export of one model reads alike and has one digest.
 """
 
 from __future__ import annotations
@@ -17,9 +17,23 @@ from multibench.errors import CheckpointError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DTYPES", "Entry", "canonical_name", "canonical_tensors", "entries_digest", "tensors_digest"]
+__all__ = [
+    "DTYPES",
+    "WRAPPERS",
+    "Entry",
+    "canonical_name",
+    "canonical_tensors",
+    "entries_digest",
+    "tensors_digest",
+    "unwrapped",
+]
 
 _PREFIXES = ("bert.", "distilbert.")
+# What puts its name before those of a whole model: data parallelism, Lightning and Megatron, and the keys under which
+# trainers keep a model's weights in a larger dictionary.
+WRAPPERS = ("module", "model", "state_dict", "model_state_dict")
+# What puts its name anywhere: torch.compile, fully sharded data parallelism, recomputed activations.
+_INNER_WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _BUFFERS = ("position_ids", "token_type_ids")
 
 DTYPES = {
@@ -41,8 +55,16 @@ Entry = tuple[str, str, Sequence[int], "bytes | bytearray"]
 """Name, type as safetensors calls it, shape and bytes of a tensor."""
 
 
+def unwrapped(name: str) -> str:
+    """``name`` without what wrappers have put into it, however they are nested; no weight of a BERT is called so."""
+    parts = [part for part in name.split(".") if part not in _INNER_WRAPPERS]
+    first = next((k for k, part in enumerate(parts) if part not in WRAPPERS), len(parts))
+    return ".".join(parts[first:]) or name
+
+
 def canonical_name(name: str) -> str | None:
     """The bare model's name of a tensor; None for buffers that are no weights."""
+    name = unwrapped(name)
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
     if name.endswith(_BUFFERS):

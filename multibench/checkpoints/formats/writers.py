@@ -7,11 +7,14 @@ import io
 import json
 import tarfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from multibench.checkpoints.formats.added import BERT_NAMES
 from multibench.checkpoints.formats.imported import left_out
 from multibench.checkpoints.formats.nemo import CONFIG, HEADS, WEIGHTS
+from multibench.checkpoints.formats.vocabulary import SPECIAL, AddedToken, Vocabulary
 from multibench.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
     from multibench.checkpoints.folder import CheckpointFolder
 
-__all__ = ["Written", "write_huggingface", "write_nemo"]
+__all__ = ["Written", "write_huggingface", "write_nemo", "write_tokenizer"]
 
 _ENCODER = ("embeddings.", "encoder.", "transformer.", "pooler.")
 _CLASSES = {"bert": "Bert", "distilbert": "DistilBert", "megatron-bert": "MegatronBert"}
@@ -61,23 +64,45 @@ def write_huggingface(
         config["label2id"] = {name: int(i) for i, name in names.items()}
     config["architectures"] = [_CLASSES[config["model_type"]] + purpose]
     (out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
-    tokenizer = {
-        "do_lower_case": source.vocabulary.lower_case,
-        "strip_accents": source.vocabulary.strip_accents,
-        "tokenize_chinese_chars": source.vocabulary.split_chinese,
-        "model_max_length": config["max_position_embeddings"],
-        "tokenizer_class": "BertTokenizer",
-    }
-    (out / "tokenizer_config.json").write_text(
-        json.dumps(tokenizer, indent=2, sort_keys=True) + "\n", "utf-8"
-    )
-    (out / "vocab.txt").write_bytes(_vocabulary(source))
+    write_tokenizer(source.vocabulary, config["max_position_embeddings"], out)
     bare = purpose == "Model"
     named = {n if bare else _prefixed(source, n): t.contiguous().clone() for n, t in weights.items()}
     save_file(named, out / "model.safetensors", metadata={"format": "pt"})
     # For everyone who may read the rest; safetensors keeps it to its owner.
     (out / "model.safetensors").chmod((out / "config.json").stat().st_mode)
     return Written()
+
+
+def write_tokenizer(vocabulary: Vocabulary, max_length: int, out: Path) -> None:
+    """The files of which transformers makes the tokenizer of ``vocabulary``, in the folder ``out``.
+
+    ``max_length`` is the number of tokens that it cuts texts to where it is asked to cut them.
+    """
+    settings: dict[str, Any] = {"model_max_length": max_length}
+    if vocabulary.pipeline is None:
+        settings |= {
+            "do_lower_case": vocabulary.lower_case,
+            "strip_accents": vocabulary.strip_accents,
+            "tokenize_chinese_chars": vocabulary.split_chinese,
+            "tokenizer_class": "BertTokenizer",
+        }
+    else:
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+        # Of itself that class gives no token types, which tell the second text from the first.
+        settings["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
+        (out / "tokenizer.json").write_text(vocabulary.pipeline, "utf-8")
+    if vocabulary.added:
+        plain = SPECIAL if vocabulary.pipeline is None else ()
+        own = {name: AddedToken(name, vocabulary.id_of(name)) for name in plain if name in vocabulary.pieces}
+        tokens = own | {token.content: token for token in vocabulary.added}
+        settings |= {name: token for name, token in BERT_NAMES.items() if token in tokens}
+        settings["added_tokens_decoder"] = {
+            str(token.number): {key: value for key, value in asdict(token).items() if key != "number"}
+            for token in tokens.values()
+        }
+    text = json.dumps(settings, indent=2, sort_keys=True)
+    (out / "tokenizer_config.json").write_text(text + "\n", "utf-8")
+    (out / "vocab.txt").write_bytes(_pieces(vocabulary))
 
 
 def write_nemo(
@@ -136,7 +161,7 @@ def write_nemo(
     members: dict[str, bytes | memoryview] = {
         CONFIG: yaml.safe_dump(settings, sort_keys=False).encode(),
         WEIGHTS: content.getbuffer(),
-        "vocab.txt": _vocabulary(source),
+        "vocab.txt": _pieces(source.vocabulary),
     }
     # A time stamp would make two archives of the same weights differ.
     with (
@@ -169,5 +194,5 @@ def _span_settings() -> dict[str, Any]:
     }
 
 
-def _vocabulary(source: CheckpointFolder) -> bytes:
-    return "".join(f"{piece}\n" for piece in source.vocabulary.pieces).encode()
+def _pieces(vocabulary: Vocabulary) -> bytes:
+    return "".join(f"{piece}\n" for piece in vocabulary.pieces).encode()

@@ -8,6 +8,7 @@ to its checksum.
 from multibench.checkpoints.formats.tensorflow.bundle import (
     TensorEntry,
     find_tensorflow,
+    is_prefix,
     open_bundle,
     read_index,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "describe_tensorflow",
     "find_tensorflow",
     "import_tensorflow",
+    "is_prefix",
     "open_bundle",
     "read_index",
     "read_parameters",

@@ -33,7 +33,16 @@ from multibench.checkpoints.formats.tensorflow.table import (
 )
 from multibench.errors import CheckpointError
 
-__all__ = ["DTYPES", "Bundle", "TensorEntry", "find_tensorflow", "open_bundle", "read_index", "write_bundle"]
+__all__ = [
+    "DTYPES",
+    "Bundle",
+    "TensorEntry",
+    "find_tensorflow",
+    "is_prefix",
+    "open_bundle",
+    "read_index",
+    "write_bundle",
+]
 
 # TensorFlow's number of a type -> its name, and the type that numpy holds it in (bfloat16 as bits).
 _TYPES: dict[int, tuple[str, str]] = {
@@ -238,11 +247,18 @@ def _parse(content: bytes) -> tuple[int, dict[str, TensorEntry]]:
     return shards, entries
 
 
+def is_prefix(path: Path) -> bool:
+    """Whether ``path`` is what TensorFlow calls a checkpoint: the name that its files share, and no file itself."""
+    return not path.exists() and path.name != "" and path.with_name(f"{path.name}.index").is_file()
+
+
 def find_tensorflow(path: Path) -> Path | None:
     """The folder or zip archive with a TensorFlow checkpoint that ``path`` is, holds or lies in; None if there is none.
 
     Names alone decide. Raises ``CheckpointError`` for a damaged archive and a folder with several.
     """
+    if is_prefix(path):
+        return path.parent
     if path.is_file():
         if path.suffix == ".index":
             return path.parent

@@ -20,6 +20,7 @@ from multibench.checkpoints.formats.imported import (
     parse_config,
     vocabulary_beside,
 )
+from multibench.checkpoints.formats.saved import vocabulary_of
 from multibench.checkpoints.formats.tensorflow.bundle import Bundle, open_bundle, write_bundle
 from multibench.checkpoints.formats.tensorflow.files import Files, is_archive
 from multibench.checkpoints.formats.tensorflow.names import (
@@ -28,8 +29,8 @@ from multibench.checkpoints.formats.tensorflow.names import (
     head_variables,
     is_training_state,
 )
-from multibench.checkpoints.formats.vocabulary import Vocabulary, make_vocabulary, parse_pieces
-from multibench.checkpoints.formats.weights import canonical_name
+from multibench.checkpoints.formats.vocabulary import Vocabulary
+from multibench.checkpoints.formats.weights import canonical_name, unwrapped
 from multibench.errors import CheckpointError, StorageError
 
 if TYPE_CHECKING:
@@ -64,21 +65,29 @@ _CONFIG_KEYS = (
 )
 
 
-def _accounted(bundle: Bundle, config: ModelConfig) -> list[Variable]:
-    """The model's variables in ``bundle``, none missing, none unknown, each of the shape that ``config`` asks for."""
+def _accounted(bundle: Bundle, config: ModelConfig) -> dict[str, Variable]:
+    """The model's variables by their names in ``bundle``, which may have a wrapper's prefix.
+
+    None is missing, none unknown, each has the shape that ``config`` asks for.
+    """
     encoder = bert_variables(config)
     known = encoder | head_variables(config)
-    unknown = [n for n in bundle.entries if n not in known and not is_training_state(n, bundle.entries)]
+    bare = {name: unwrapped(name.replace("/", ".")).replace(".", "/") for name in bundle.entries}
+    unknown = [n for n in bundle.entries if bare[n] not in known and not is_training_state(n, bundle.entries)]
     if unknown:
         raise CheckpointError(
             f"{bundle.index} holds {_some(unknown)}, for which a BERT of its bert_config.json has no place."
         )
-    missing = [name for name in encoder if name not in bundle.entries]
+    missing = [name for name in encoder if name not in bare.values()]
     if missing:
         raise CheckpointError(f"{bundle.index} lacks {_some(missing)}, which its bert_config.json asks for.")
-    found = [known[name] for name in bundle.entries if name in known]
-    for variable in found:
-        entry = bundle.entries[variable.name]
+    found = {name: known[bare[name]] for name in bundle.entries if bare[name] in known}
+    if len(set(map(id, found.values()))) < len(found):
+        raise CheckpointError(
+            f"{bundle.index} holds one tensor twice, under names that differ in a wrapper's prefix."
+        )
+    for name, variable in found.items():
+        entry = bundle.entries[name]
         if not variable.holds(entry.shape):
             wanted = tuple("any" if size is None else size for size in variable.stored_shape)
             raise CheckpointError(
@@ -107,7 +116,7 @@ def read_parameters(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
     import torch
 
     bundle = open_bundle(path)
-    variables = {v.name: v for v in _accounted(bundle, normalised_config(_config(bundle), bundle.index))}
+    variables = _accounted(bundle, normalised_config(_config(bundle), bundle.index))
     for name, array in bundle.read(variables):
         variable = variables[name]
         if bundle.entries[name].dtype == "bfloat16":
@@ -147,14 +156,11 @@ def _config(bundle: Bundle) -> dict[str, Any]:
 def _vocabulary(files: Files, cased: bool | None) -> Vocabulary | None:
     if not files.has("vocab.txt"):
         return vocabulary_beside(files.path.parent, cased=cased) if is_archive(files.path) else None
-    where = str(files.path / "vocab.txt")
-    pieces = parse_pieces(files.read("vocab.txt"), where)
-    name = "tokenizer_config.json"
-    settings = parse_config(files.read(name), str(files.path / name)) if files.has(name) else {}
-    if cased is None and settings.get("do_lower_case") is None:
-        capitals = sum(not piece.startswith("[") and piece != piece.lower() for piece in pieces)
-        cased = capitals * 100 > len(pieces)
-    return make_vocabulary(pieces, where, cased, settings)
+
+    def read(name: str) -> bytes | None:
+        return files.read(name) if files.has(name) else None
+
+    return vocabulary_of(read, files.path, cased, guess=True)
 
 
 def import_tensorflow(path: Path, cased: bool | None = None) -> Imported:
