@@ -206,8 +206,7 @@ def _column(item: Item, fitted: Fitted, force: bool) -> NDArray[np.float32]:
     if set(np.unique(values).tolist()) == {0.0, 1.0} and not force:
         raise DataError(
             f"{item.place} holds nothing but 0 and 1, as numbers of two classes do, and {item.task.name} is a "
-            f"regression. "
-            "Is it of another task? If these are the values that the model gave, --force takes them."
+            "regression. Is it of another task? If these are the values that the model gave, --force takes them."
         )
     return np.ascontiguousarray(values, dtype=np.float32)
 

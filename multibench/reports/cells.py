@@ -15,6 +15,7 @@ __all__ = [
     "Quantity",
     "Sentence",
     "count",
+    "level_text",
     "mention",
     "one_line",
     "p_value",
@@ -101,6 +102,11 @@ def mention(estimate: Estimate, *, signed: bool = False, unit: str = "") -> Ment
 def count(number: int, noun: str, plural: str | None = None) -> Quantity:
     """``1 run``, ``2,000 runs``."""
     return Quantity(number, f"{number:,} {noun if number == 1 else plural or noun + 's'}", noun)
+
+
+def level_text(level: float) -> str:
+    """``95 %``, ``99.9 %``."""
+    return f"{100 * level:.6g} %"
 
 
 def share(value: float, unit: str = "share") -> Quantity:

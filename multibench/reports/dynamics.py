@@ -6,11 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from multibench.errors import ResultsError, StatisticsError
-from multibench.reports.cells import Cell, Name, Quantity, count, say, shown
-from multibench.reports.scores import describe_setting, metrics_of, score_notes, seed_for
+from multibench.reports.cells import Cell, Name, Quantity, count, level_text, say, shown
+from multibench.reports.evaluated import evaluated, units_of
+from multibench.reports.scores import describe_setting, metrics_of, score_notes
 from multibench.reports.tables import Table
-from multibench.results import Chosen, Results, select_settings
+from multibench.results import Chosen, PredictionTensor, Results, select_settings
 from multibench.stats import Dynamics, StepEstimates
 from multibench.stats import dynamics as analyse
 
@@ -61,9 +65,18 @@ def step_curves(
                 continue
             info = {**tensor.run_info(), "step": [run["step"] for run in tensor.runs]}
             for name in metrics_of(having[0], evaluation, metric):
-                rng = seed_for(evaluation, name, *(run["run_id"] for run in tensor.runs))
                 try:
-                    found = analyse(info, tensor.outputs, tensor.labels, name, margin, alpha, confidence, rng)
+                    found = analyse(
+                        info,
+                        tensor.outputs,
+                        tensor.labels,
+                        name,
+                        margin,
+                        alpha,
+                        confidence,
+                        corrections=_corrections(having, evaluation, name, tensor),
+                        **units_of(tensor).options(),
+                    )
                 except StatisticsError as error:
                     refused.append(f"{tensor.runs[0]['family']}, {evaluation}, {name}: {error}")
                     continue
@@ -121,6 +134,18 @@ def _families(
                 yield sorted(group, key=lambda chosen: chosen.runs[0].fields["step"])
 
 
+def _corrections(
+    steps: Sequence[Chosen], evaluation: str, metric: str, tensor: PredictionTensor
+) -> NDArray[np.float64] | None:
+    """What is added to each run's score for the luck of the choices at the steps; None where nothing was chosen."""
+    own: dict[str, float] = {}
+    for chosen in steps:
+        one = evaluated(chosen, evaluation, metric)
+        if one is not None and one.choice is not None:
+            own |= {run.run_id: -one.choice.optimism for run in chosen.runs}
+    return np.array([own.get(run["run_id"], 0.0) for run in tensor.runs]) if own else None
+
+
 def dynamics(
     results: Results,
     task: str | None = None,
@@ -137,14 +162,14 @@ def dynamics(
     which the step named may come too early. Arguments and errors otherwise as in ``step_curves``.
     """
     rows: list[dict[str, Cell]] = []
-    level = Quantity(confidence, f"{confidence:.0%}", "confidence level")
+    level = Quantity(confidence, level_text(confidence), "confidence level")
     notes: list[str] = [
         say(
-            "Scores and agreement with bounds that hold for all steps at once (",
+            "Scores have intervals (",
             level,
-            "): crossed random effects over the pretraining seeds that every step has, and examples, at a joint level; "
-            "Bonferroni's for agreement. Other intervals hold one by one. Differences are paired: this step minus the "
-            "last.",
+            ") by surrogate mean squares, each by itself; bands hold for all steps at once, at a joint level. Bands of "
+            "agreement are Bonferroni's. All are over the pretraining seeds that every step has. Differences are "
+            "paired: this step minus the last.",
         )
     ]
     curves, refused = step_curves(results, task, metric, margin, family, rule, alpha, confidence)
@@ -166,9 +191,10 @@ def _row(curve: StepCurve, step: StepEstimates, index: int) -> dict[str, Cell]:
         "evaluation": curve.evaluation,
         "metric": curve.metric,
         "step": Quantity(step.step, f"{step.step:,}", "pretraining step"),
-        f"score [{curve.found.level:.0%} band]": step.band,
+        f"score [{level_text(curve.found.level)}]": step.score,
+        f"score [{level_text(curve.found.level)} band]": step.band,
         "sd of seeds": step.seed_sd,
-        f"agreement of seeds [{curve.found.level:.0%} band]": step.agreement_band,
+        f"agreement of seeds [{level_text(curve.found.level)} band]": step.agreement_band,
         "minus last": None if step.difference is None else step.difference.estimate,
     }
     if settled is not None:

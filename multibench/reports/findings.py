@@ -113,12 +113,11 @@ class Findings:
         return comparison_pairs(self.groups, self.reference)
 
     def sides(self) -> Iterator[Sides]:
-        """Both sides of every comparison on every evaluation; steps of one family are paired on common seeds."""
+        """Both sides of every comparison on every evaluation."""
         for base, experiment in self.pairs:
-            paired = base.shares_seeds(experiment)
             filters, metric = (base.filter, experiment.filter), self.options.metric
             try:
-                yield from joined_sides(self.results, *filters, metric=metric, paired=paired, rule=self.rule)
+                yield from joined_sides(self.results, *filters, metric=metric, rule=self.rule)
             except (ResultsError, StatisticsError) as error:
                 self.silent[f"{base.title} and {experiment.title}"] = str(error)
 
@@ -185,7 +184,6 @@ class Findings:
                     base.filter,
                     experiment.filter,
                     metric=self.options.metric,
-                    paired=base.shares_seeds(experiment),
                     rule=self.rule,
                     top=TOP,
                 )
@@ -207,7 +205,7 @@ class Findings:
     @cached_property
     def best_of_grid(self) -> Table | None:
         """Expected best of a search over the grid."""
-        return best_of_grid_table(self.results, self.options.confidence)
+        return best_of_grid_table(self.results)
 
     @cached_property
     def trouble(self) -> Table:

@@ -41,11 +41,6 @@ class CheckpointGroup:
         """Number of pretraining seeds."""
         return len(self.seeds)
 
-    def shares_seeds(self, other: CheckpointGroup) -> bool:
-        """Whether equal seeds are one pretraining: steps of one family and size, with two seeds in common."""
-        same = (self.family, self.parameters) == (other.family, other.parameters)
-        return same and None not in (self.step, other.step) and len(self.seeds & other.seeds) > 1
-
 
 def checkpoint_groups(chosen: Iterable[Chosen]) -> list[CheckpointGroup]:
     """The groups that ``chosen`` holds, by family, size and step."""

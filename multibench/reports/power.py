@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from multibench.errors import ResultsError, StatisticsError
 from multibench.reports.cells import Cell, Quantity, points, say, share
@@ -11,7 +12,7 @@ from multibench.reports.scores import score_notes
 from multibench.reports.sides import Sides, joined_sides
 from multibench.reports.tables import Table
 from multibench.results import Results
-from multibench.stats import comparison_noise, plan_comparison, power_of
+from multibench.stats import Plan, comparison_noise, plan_comparison, power_of
 
 __all__ = ["more_seeds", "power"]
 
@@ -42,7 +43,12 @@ def power(
     rows: list[dict[str, Cell]] = []
     notes = [
         f"Effect {100 * effect:g} points, power {target:.0%}, two-sided at {1 - confidence:.3g}; base {base}, "
-        f"experiment {experiment}. Seeds and runs are for each side."
+        f"experiment {experiment}. Seeds and runs are for each side; the interval planned for is the one that compare "
+        "prints.",
+        "The noise of the stored runs is an estimate itself: the range of seeds spans what they allow for (80 %).",
+        "Fine-tuning seeds are taken to be nested in pretraining seeds, as new runs have them: for the same budget the "
+        "error is smaller than with seeds that all checkpoints share, whose noise no number of checkpoints averages "
+        "out.",
     ]
     details = []
     for sides in joined_sides(results, base, experiment, task, metric, paired, rule):
@@ -53,12 +59,12 @@ def power(
                 "leave it out."
             )
         noise = comparison_noise(
-            sides.run_info, sides.outputs, sides.labels, sides.metric, paired_seeds=sides.paired
+            sides.run_info, sides.outputs, sides.labels, sides.metric, sides.paired, **_noise_options(sides)
         )
         plan = plan_comparison(
             noise,
             effect,
-            n_examples=len(sides.labels),
+            n_examples=_units_in(sides),
             power=target,
             half_width=half_width,
             confidence=confidence,
@@ -71,15 +77,18 @@ def power(
                 "evaluation": sides.evaluation,
                 "noise": noise.to_dict(),
                 "best": best and {**best.to_dict(), **({"hours": None} if hours is None else {})},
+                "low": plan.low and plan.low.to_dict(),
+                "high": plan.high and plan.high.to_dict(),
             }
         )
         rows.append(
             {
                 "evaluation": sides.evaluation,
                 "metric": sides.metric,
-                "pairing": "paired" if sides.paired else "unpaired",
+                "pairing": sides.pairing,
                 "enough": plan.enough,
                 "seeds": None if best is None else best.n_seeds,
+                "seeds, if the pilot is right within 80 %": _range(plan),
                 "runs a seed": None if best is None else best.n_runs,
                 "examples": len(sides.labels),
                 "power": None if best is None else share(best.power, "power"),
@@ -103,7 +112,7 @@ def power(
 def more_seeds(sides: Iterable[Sides], effect: float, confidence: float = 0.95) -> Table | None:
     """What more pretraining seeds would buy each comparison, with the runs a seed and the examples that it has.
 
-    Half-widths that are to be expected of the crossed interval, and the power to find ``effect`` (a fraction). Sides
+    Half-widths that are to be expected of the interval, and the power to find ``effect`` (a fraction). Sides
     with a single seed have no noise to plan with and are left out; None if that leaves nothing.
     """
     rows: list[dict[str, Cell]] = []
@@ -111,14 +120,14 @@ def more_seeds(sides: Iterable[Sides], effect: float, confidence: float = 0.95) 
     for side in sides:
         try:
             noise = comparison_noise(
-                side.run_info, side.outputs, side.labels, side.metric, paired_seeds=side.paired
+                side.run_info, side.outputs, side.labels, side.metric, side.paired, **_noise_options(side)
             )
         except StatisticsError:
             continue
         groups = {flag: side.seeds_and_runs(flag) for flag in (False, True)}
         n_seeds, n_runs = min(s for s, _ in groups.values()), min(r for _, r in groups.values())
         designs = {
-            s: power_of(noise, effect, s, n_runs, len(side.labels), confidence) for s in (n_seeds, *SEEDS)
+            s: power_of(noise, effect, s, n_runs, _units_in(side), confidence) for s in (n_seeds, *SEEDS)
         }
         curves.append({"runs": n_runs, "examples": len(side.labels), "noise": noise.to_dict()})
         rows.append(
@@ -127,7 +136,7 @@ def more_seeds(sides: Iterable[Sides], effect: float, confidence: float = 0.95) 
                 "to": side.experiment,
                 "evaluation": side.evaluation,
                 "metric": side.metric,
-                "pairing": "paired" if side.paired else "unpaired",
+                "pairing": side.pairing,
                 "seeds": n_seeds,
                 "runs a seed": n_runs,
                 "half-width": points(designs[n_seeds].half_width, unit="expected half-width"),
@@ -150,6 +159,24 @@ def more_seeds(sides: Iterable[Sides], effect: float, confidence: float = 0.95) 
     return Table(
         "What more pretraining seeds would buy", tuple(rows[0]), tuple(rows), (note,), {"noise": curves}
     )
+
+
+def _noise_options(side: Sides) -> dict[str, Any]:
+    return {name: value for name, value in side.options().items() if name != "cluster_unit"}
+
+
+def _units_in(side: Sides) -> int:
+    """Examples of the test set, or clusters of them."""
+    clusters = side.units.clusters
+    return len(side.labels) if clusters is None else int(clusters.max()) + 1
+
+
+def _range(plan: Plan) -> str:
+    """``6 to 14``: the seeds needed at either end of what the pilot allows."""
+    if plan.best is None or not plan.enough:
+        return ""
+    low = "?" if plan.low is None else str(plan.low.n_seeds)
+    return f"{low} to {'more' if plan.high is None else plan.high.n_seeds}"
 
 
 def _hours_per_run(results: Results, task: str) -> float | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from multibench.metrics import METRICS
 from multibench.reports.cells import Cell, Quantity, points
+from multibench.reports.evaluated import evaluated
 from multibench.reports.scores import chosen_title, describe_setting, metrics_of
 from multibench.reports.tables import Table
 from multibench.results import Chosen, Results
@@ -166,12 +167,18 @@ def sensitivity_table(
         if not collapsed:
             continue
         for evaluation, name in evaluations_of(one, metric):
-            tensor = Results(one.runs).predictions(evaluation)
-            if tensor.labels is None:
+            measured = evaluated(one, evaluation, name)
+            if measured is None:
                 continue
-            flags = [run["run_id"] in collapsed for run in tensor.runs]
+            flags = [run["run_id"] in collapsed for run in measured.tensor.runs]
             found = with_and_without_collapsed(
-                tensor.run_info(), tensor.outputs, tensor.labels, name, confidence, is_collapsed=flags
+                measured.run_info,
+                measured.tensor.outputs,
+                measured.labels,
+                name,
+                confidence,
+                is_collapsed=flags,
+                **measured.options(),
             )
             rows.append(
                 {

@@ -10,13 +10,35 @@ import numpy as np
 
 from multibench.errors import ResultsError
 from multibench.metrics import METRICS
-from multibench.reports.cells import Cell, Mention, Name, Quantity, count, percent, points, say, shown
+from multibench.reports.cells import (
+    Cell,
+    Mention,
+    Name,
+    Quantity,
+    Sentence,
+    count,
+    level_text,
+    percent,
+    points,
+    say,
+    shown,
+)
+from multibench.reports.evaluated import Evaluated, choice_notes, evaluated
 from multibench.reports.modules import module_note, module_summaries
 from multibench.reports.tables import Table
-from multibench.results import Chosen, PredictionTensor, Results, select_settings
-from multibench.stats import Estimate, multibootstrap_group, with_and_without_collapsed
+from multibench.results import Chosen, Results, select_settings
+from multibench.stats import with_and_without_collapsed
+from multibench.stats.compare import Method
 
-__all__ = ["chosen_title", "describe_setting", "metrics_of", "score_notes", "scores", "seed_for"]
+__all__ = [
+    "chosen_title",
+    "describe_setting",
+    "how_intervals",
+    "metrics_of",
+    "score_notes",
+    "scores",
+    "seed_for",
+]
 
 
 def seed_for(*parts: str) -> int:
@@ -52,76 +74,38 @@ def scores(
     rule: str | None = None,
     nboot: int = 2000,
     confidence: float = 0.95,
+    method: Method = "surrogate",
 ) -> Table:
     """Scores with intervals, a row for each group, setting, evaluation and metric.
 
     ``metrics`` names one metric; without it each evaluation's headline metric is shown, and "all"
-    shows every one. ``rule`` replaces the suites' own selection rules. Raises ``ResultsError`` if
-    there is nothing to score.
+    shows every one. ``rule`` replaces the suites' own selection rules. ``method`` ``multibootstrap`` gives the
+    published percentile intervals, of ``nboot`` draws. Raises ``ResultsError`` if there is nothing to score.
     """
     rows: list[dict[str, Cell]] = []
     modules: list[dict[str, Any]] = []
-    level = Quantity(confidence, f"{confidence:.0%}", "confidence level")
-    draws = Quantity(nboot, f"{nboot:,}", "bootstrap draws")
-    notes: list[str] = [
-        say("Intervals: ", level, ", ", draws, " multi-bootstrap draws over the factors in 'over'."),
-        *results.partition.notes,
-    ]
+    notes: list[str] = [how_intervals(confidence, method, nboot), *results.partition.notes]
     for chosen in select_settings(results, rule):
-        subset = Results(chosen.runs)
-        diverged = [run for run in chosen.runs if run.manifest["status"] == "diverged"]
-        collapsed = {run.run_id for run in chosen.runs if run.manifest["status"] == "collapsed"}
-        for evaluation in subset.evaluations():
-            tensor = subset.predictions(evaluation)
-            if tensor.labels is None:
-                continue
+        title = chosen_title(chosen)
+        for evaluation in Results(chosen.runs).evaluations():
             for metric in metrics_of(chosen, evaluation, metrics):
-                estimate = multibootstrap_group(
-                    tensor.run_info(),
-                    tensor.outputs,
-                    tensor.labels,
-                    metric,
-                    nboot=nboot,
-                    rng=seed_for(evaluation, metric, *(run.run_id for run in chosen.runs)),
-                    confidence=confidence,
-                    estimand=chosen.estimand,
-                )
-                rows.append(
-                    {
-                        "checkpoints": chosen_title(chosen),
-                        "setting": describe_setting(chosen),
-                        "evaluation": evaluation,
-                        "metric": METRICS.get(metric).name,
-                        "score [95 %]" if confidence == 0.95 else f"score [{confidence:.0%}]": estimate,
-                        "sd of runs": _spread(tensor.outputs, tensor.labels, metric),
-                        "pretraining seeds": estimate.n_seeds,
-                        "runs": estimate.n_runs,
-                        "examples": estimate.n_examples,
-                        "collapsed": len(collapsed),
-                        "diverged": len(diverged),
-                        "selection": chosen.selection,
-                        "over": _factors(estimate),
-                    }
-                )
-                notes += score_notes(evaluation, metric, tensor.as_released)
-                if collapsed:
-                    flags = [
-                        r.run_id in collapsed for r in chosen.runs if evaluation in r.manifest["evaluations"]
-                    ]
-                    notes.append(_collapse_note(chosen_title(chosen), tensor, metric, flags, confidence))
-                if estimate.caveat:
-                    notes.append(f"{chosen_title(chosen)}: {estimate.caveat}.")
+                one = evaluated(chosen, evaluation, metric)
+                if one is None:
+                    continue
+                row, said = _scored(one, confidence, method, nboot)
+                rows.append(row)
+                notes += said
             found = module_summaries(chosen.runs, evaluation)
-            notes += [module_note(chosen_title(chosen), summary) for summary in found]
-            modules += [{"checkpoints": chosen_title(chosen), **summary} for summary in found]
+            notes += [module_note(title, summary) for summary in found]
+            modules += [{"checkpoints": title, **summary} for summary in found]
         notes += [
-            f"{chosen_title(chosen)}, {chosen.task}: a run diverged and has no score: {r.manifest['reason']}."
-            for r in diverged
+            f"{title}, {chosen.task}: a run diverged and has no score: {r.manifest['reason']}."
+            for r in chosen.runs
+            if r.manifest["status"] == "diverged"
         ]
     failed = [run for run in results.stored if run.manifest["status"] == "failed"]
-    notes += (
-        [f"{len(failed)} runs failed and are left out: {failed[0].manifest['reason']}."] if failed else []
-    )
+    if failed:
+        notes.append(f"{len(failed)} runs failed and are left out: {failed[0].manifest['reason']}.")
     if not rows and metrics is not None:
         evaluations = [e for run in results.stored for e in run.manifest["evaluations"].values()]
         known = sorted({name for evaluation in evaluations for name in evaluation["metrics"]})
@@ -132,28 +116,84 @@ def scores(
         raise ResultsError("There is nothing to score: no stored run has predictions with labels.")
     names = list(dict.fromkeys(key for row in rows for key in row))
     kept = [n for n in names if n == "selection" or any(shown(row.get(n)) not in ("", "0") for row in rows)]
-    said = tuple(dict.fromkeys([*notes, *results.damaged]))
-    return Table("Scores", tuple(kept), tuple(rows), said, {"evaluate": modules} if modules else {})
+    said_once = tuple(dict.fromkeys([*notes, *results.damaged]))
+    return Table("Scores", tuple(kept), tuple(rows), said_once, {"evaluate": modules} if modules else {})
 
 
-def _collapse_note(
-    title: str, tensor: PredictionTensor, metric: str, flags: list[bool], confidence: float
-) -> str:
+def how_intervals(confidence: float, method: Method, nboot: int) -> Sentence:
+    """What the intervals of a table are."""
+    level = Quantity(confidence, level_text(confidence), "confidence level")
+    if method == "multibootstrap":
+        draws = Quantity(nboot, f"{nboot:,}", "bootstrap draws")
+        return say(
+            "Intervals: ",
+            level,
+            ", percentiles of ",
+            draws,
+            " multi-bootstrap draws, over the factors in 'over'.",
+        )
+    return say("Intervals: ", level, ", by surrogate mean squares over the random factors in 'over'.")
+
+
+def _scored(
+    one: Evaluated, confidence: float, method: Method, nboot: int
+) -> tuple[dict[str, Cell], list[str]]:
+    """The row of one mean, and what there is to say of it."""
+    chosen, evaluation, metric, tensor = one.chosen, one.evaluation, one.metric, one.tensor
+    title = chosen_title(chosen)
+    rng = seed_for(evaluation, metric, *(run.run_id for run in chosen.runs))
+    estimate = one.estimate(confidence, method, nboot, rng)
+    states = [run.manifest["status"] for run in chosen.runs]
+    row: dict[str, Cell] = {
+        "checkpoints": title,
+        "setting": describe_setting(chosen),
+        "evaluation": evaluation,
+        "metric": METRICS.get(metric).name,
+        f"score [{level_text(confidence)}]": estimate,
+        "sd of runs": _spread(tensor.outputs, one.labels, metric),
+        "pretraining seeds": estimate.n_seeds,
+        "runs": estimate.n_runs,
+        "examples": estimate.n_examples,
+        "collapsed": states.count("collapsed"),
+        "diverged": states.count("diverged"),
+        "selection": chosen.selection,
+        "over": estimate.over,
+        "method": estimate.method,
+    }
+    notes: list[str] = [*score_notes(evaluation, metric, tensor.as_released)]
+    collapsed = {run.run_id for run in chosen.runs if run.manifest["status"] == "collapsed"}
+    if collapsed:
+        notes.append(_collapse_note(title, one, collapsed, confidence))
+    notes += choice_notes(title, one, estimate) if method == "surrogate" else ()
+    notes += [f"{title}, {evaluation}: {note}." for note in one.remarks(confidence)]
+    notes += [f"{title}, {evaluation}: no interval: {estimate.reason}."] if estimate.reason else []
+    if estimate.caveat:
+        notes.append(f"{title}: {estimate.caveat}.")
+    return row, notes
+
+
+def _collapse_note(title: str, one: Evaluated, collapsed: set[str], confidence: float) -> str:
     """How often runs collapsed, and the score without these: a sensitivity analysis, never the score."""
-    assert tensor.labels is not None
+    flags = [run["run_id"] in collapsed for run in one.tensor.runs]
     found = with_and_without_collapsed(
-        tensor.run_info(), tensor.outputs, tensor.labels, metric, confidence, is_collapsed=flags
+        one.run_info,
+        one.tensor.outputs,
+        one.labels,
+        one.metric,
+        confidence,
+        is_collapsed=flags,
+        **one.options(),
     )
     rest = found.without_collapsed
     how_often = Mention(found.rate, f"{percent(found.rate)} %")
     return say(
-        Name(f"{title}, {tensor.evaluation}: "),
+        Name(f"{title}, {one.evaluation}: "),
         Quantity(sum(flags), f"{sum(flags)} of ", "collapsed runs"),
         count(len(flags), "run"),
         " collapsed, ",
         how_often,
         " of such runs; they count in the score. Without them ",
-        Name(metric),
+        Name(one.metric),
         " is ",
         Mention(rest, percent(rest)),
         " over ",
@@ -192,7 +232,3 @@ def _spread(outputs: Any, labels: Any, metric: str) -> Quantity:
     values = np.array([METRICS.get(metric).score(labels, run) for run in outputs])
     known = len(values) > 1 and bool(np.isfinite(values).all())
     return points(float(values.std(ddof=1)) if known else math.nan, 1, "standard deviation of runs")
-
-
-def _factors(estimate: Estimate) -> str:
-    return estimate.method.partition(" over ")[2]

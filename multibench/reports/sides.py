@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multibench.errors import ResultsError
+from multibench.reports.evaluated import Evaluated, Units, evaluated, units_of
 from multibench.reports.groups import refuse_mixture, trained_apart
-from multibench.reports.scores import describe_setting, seed_for
-from multibench.results import Chosen, PredictionTensor, Results, select_settings
+from multibench.reports.pairing import pairing_of
+from multibench.reports.scores import describe_setting, metrics_of, seed_for
+from multibench.results import Chosen, Results, select_settings
 from multibench.results.filters import RunFilter
 
 __all__ = ["MATCHES", "Sides", "joined_sides"]
@@ -40,6 +42,13 @@ class Sides:
     ids: tuple[str, ...]
     """Names of the examples."""
     paired: bool
+    pairing: str
+    """Why the sides are paired, or are not, in a few words."""
+    units: Units
+    corrections: NDArray[np.float64] | None
+    """``(n_runs,)``: what is added to runs' scores for the luck of a choice; None where there was none."""
+    common: tuple[Any, ...]
+    """Pretraining seeds that both sides have, where they could be paired on these only."""
     selection: str
     as_released: bool
     rng: int
@@ -56,6 +65,10 @@ class Sides:
     def title(self) -> str:
         """Evaluation and, where there is one, the value that was matched on."""
         return f"{self.evaluation}, {self.at}" if self.at else self.evaluation
+
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of the functions of ``multibench.stats`` that take two groups."""
+        return {**self.units.options(), "corrections": self.corrections}
 
     def seeds_and_runs(self, experiment: bool) -> tuple[int, int]:
         """Pretraining seeds of one side, and runs of each (of the one with fewest)."""
@@ -78,8 +91,8 @@ def joined_sides(
 ) -> Iterator[Sides]:
     """One ``Sides`` for each evaluation that both filters' runs have in common.
 
-    ``paired`` None pairs when both sides have the same two or more pretraining seeds. Without
-    ``metric`` each evaluation's headline metric is taken. ``match`` compares like with like: on ``seeds`` pairs the
+    ``paired`` None leaves it to ``pairing.pairing_of``. Without ``metric`` each evaluation's headline metric is taken,
+    "all" takes every one. ``match`` compares like with like: on ``seeds`` pairs the
     pretraining seeds that both sides have and leaves out the others; on ``step`` and ``size`` (number of parameters)
     makes one comparison for each value that both sides have. Raises ``ResultsError`` if a side is empty, the sides
     share a run, a side mixes groups of checkpoints or still has several settings, or nothing is in common.
@@ -171,6 +184,9 @@ def _one_setting(side: Results, rule: str | None, name: str, only: str | None) -
         if len(parts) > 1:
             refuse_mixture(parts, name, task)
         runs = tuple(run for part in parts for run in part.runs)
+        if len(parts) == 1:
+            merged.append(parts[0])
+            continue
         merged.append(Chosen(groups[0], task, runs, parts[0].varied, parts[0].selection, parts[0].estimand))
     return merged
 
@@ -179,42 +195,52 @@ def _of_task(
     chosen: tuple[Chosen, Chosen], filters: tuple[str, str], at: str, metric: str | None, paired: bool | None
 ) -> Iterator[Sides]:
     base, experiment = chosen
-    subsets = [Results(base.runs), Results(experiment.runs)]
-    for evaluation in subsets[0].evaluations():
-        if evaluation not in subsets[1].evaluations():
+    evaluations = Results(experiment.runs).evaluations()
+    for evaluation in Results(base.runs).evaluations():
+        if evaluation not in evaluations:
             continue
-        tensors = [subset.predictions(evaluation) for subset in subsets]
-        summary = next(
-            r.manifest["evaluations"][evaluation]
-            for r in base.runs
-            if evaluation in r.manifest["evaluations"]
-        )
-        name = metric or summary["headline"]
-        if tensors[0].labels is None or name not in summary["metrics"]:
-            continue
-        if tensors[0].ids != tensors[1].ids:
-            raise ResultsError(f"Base and experiment were scored on different examples of {evaluation}.")
-        columns = [tensor.run_info() for tensor in tensors]
-        info = {key: [*columns[0][key], *columns[1][key]] for key in columns[0]}
-        info["intervention"] = [False] * len(tensors[0].runs) + [True] * len(tensors[1].runs)
-        yield Sides(
-            evaluation=evaluation,
-            metric=name,
-            run_info=info,
-            outputs=np.concatenate([tensor.outputs for tensor in tensors]),
-            labels=tensors[0].labels,
-            ids=tensors[0].ids,
-            paired=_pairing(tensors[0], tensors[1]) if paired is None else paired,
-            selection=f"{base.selection} / {experiment.selection}",
-            as_released=tensors[0].as_released and tensors[1].as_released,
-            rng=seed_for(evaluation, name, *(run.run_id for run in (*base.runs, *experiment.runs))),
-            base=filters[0],
-            experiment=filters[1],
-            at=at,
-            remarks=trained_apart(base, experiment),
-        )
+        known = [set(metrics_of(side, evaluation, "all")) for side in chosen]
+        for name in metrics_of(base, evaluation, metric):
+            if name not in known[1]:
+                continue
+            sides = evaluated(base, evaluation, name), evaluated(experiment, evaluation, name)
+            if sides[0] is not None and sides[1] is not None:
+                yield _joined_arrays((sides[0], sides[1]), filters, at, paired)
 
 
-def _pairing(base: PredictionTensor, experiment: PredictionTensor) -> bool:
-    seeds = [set(side.run_info()["seed"]) for side in (base, experiment)]
-    return seeds[0] == seeds[1] and len(seeds[0]) > 1
+def _joined_arrays(
+    sides: tuple[Evaluated, Evaluated], filters: tuple[str, str], at: str, paired: bool | None
+) -> Sides:
+    base, experiment = sides
+    evaluation, name = base.evaluation, base.metric
+    if base.tensor.ids != experiment.tensor.ids:
+        raise ResultsError(f"Base and experiment were scored on different examples of {evaluation}.")
+    columns = [side.run_info for side in sides]
+    info = {key: [*columns[0][key], *columns[1][key]] for key in columns[0]}
+    info["intervention"] = [False] * len(base.tensor.runs) + [True] * len(experiment.tensor.runs)
+    found = pairing_of(base.tensor, experiment.tensor, paired)
+    corrections = None
+    if base.choice is not None or experiment.choice is not None:
+        own = [np.zeros(len(s.tensor.runs)) if s.corrections is None else s.corrections for s in sides]
+        corrections = np.concatenate(own)
+    runs = (*base.chosen.runs, *experiment.chosen.runs)
+    return Sides(
+        evaluation=evaluation,
+        metric=name,
+        run_info=info,
+        outputs=np.concatenate([side.tensor.outputs for side in sides]),
+        labels=base.labels,
+        ids=base.tensor.ids,
+        paired=found.paired,
+        pairing=found.why,
+        units=units_of(base.tensor),
+        corrections=corrections,
+        common=found.common,
+        selection=f"{base.chosen.selection} / {experiment.chosen.selection}",
+        as_released=base.tensor.as_released and experiment.tensor.as_released,
+        rng=seed_for(evaluation, name, *(run.run_id for run in runs)),
+        base=filters[0],
+        experiment=filters[1],
+        at=at,
+        remarks=trained_apart(base.chosen, experiment.chosen),
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -41,6 +41,13 @@ class Chosen:
     """What is reported over the runs: ``mean`` or ``median``."""
     place: Place | None = None
     """The group's name, what tells it from others of that name, and how to find it; None for runs of several."""
+    rivals: tuple[tuple[StoredRun, ...], ...] = ()
+    """What the choice was among: the runs of every setting, or of every checkpoint where single runs were chosen."""
+    decided_on: str = ""
+    """The evaluation that the choice looked at; empty where nothing was chosen."""
+
+    by_run: bool = False
+    """Whether ``rivals`` are single runs, of each checkpoint."""
 
 
 def select_settings(results: Results, rule: str | None = None) -> list[Chosen]:
@@ -95,7 +102,12 @@ def _apply(
             for name in varied
             if len({json.dumps(_setting(run, name)) for run in best}) == 1
         }
-        return [Chosen(place.group, task, best, same, text, place=place)]
+        rivals = tuple(tuple(runs) for runs in candidates.values()) if most > 1 else ()
+        return [
+            Chosen(
+                place.group, task, best, same, text, place=place, rivals=rivals, decided_on=split, by_run=True
+            )
+        ]
     if rule == "best_mean_dev" and split is not None and len(settings) > 1:
         common = set.intersection(*({_seeds(run) for run in runs} for runs in settings))
         if not common:
@@ -107,7 +119,8 @@ def _apply(
         text = f"best mean over all seeds on {split}, of {len(settings)} settings"
         if any(len(runs) > len(common) for runs in settings):
             text += f", compared on the {len(common)} runs that all of them have"
-        return [one(max(settings, key=mean), text)]
+        best_setting = one(max(settings, key=mean), text)
+        return [replace(best_setting, rivals=tuple(settings), decided_on=split)]
     text = "none (one setting)" if len(settings) == 1 else "none (each setting on its own)"
     return [one(runs, text, "median" if rule == "median" else "mean") for runs in settings]
 

@@ -158,11 +158,10 @@ def _misplaced(members: Sequence[int], each: Sequence[Shares], of: Classes, n: i
             found.append(
                 (
                     k,
-                    f"its predictions go with the labels as by chance (accuracy "
-                    f"{100 * accuracy_of(each[k], order):.2f} %), "
-                    f"though it gives each class as often as the {len(good)} runs beside it (accuracy "
-                    f"{100 * others:.2f} %): "
-                    "its rows are in another order than those of the split",
+                    "its predictions go with the labels as by chance (accuracy "
+                    f"{100 * accuracy_of(each[k], order):.2f} %), though it gives each class as often as the "
+                    f"{len(good)} runs beside it (accuracy {100 * others:.2f} %): its rows are in another order than "
+                    "those of the split",
                 )
             )
     return sorted(found)
@@ -200,8 +199,7 @@ def disagreements(
         Doubt(
             k,
             f"{places[k]}: {why}. Give the file a column of ids, or leave it out; if its rows are in the order of the "
-            f"split "
-            "after all, --force takes it as it is",
+            "split after all, --force takes it as it is",
         )
         for k, why in misplaced(each, of, n, groups)
     ]
@@ -237,10 +235,9 @@ def off_the_rest(
                     Doubt(
                         k,
                         f"{places[k]} does not go with the labels (correlation {r[k]:.2f}), though its values are "
-                        f"spread "
-                        f"as those of the {len(good)} runs beside it (correlation {usual:.2f}): its rows are in "
-                        f"another "
-                        "order, or its sign is. Correct the file or leave it out; --force takes it as it is",
+                        f"spread as those of the {len(good)} runs beside it (correlation {usual:.2f}): its rows are "
+                        "in another order, or its sign is. Correct the file or leave it out; --force takes it as it "
+                        "is",
                     )
                 )
     return found

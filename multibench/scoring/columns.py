@@ -246,8 +246,7 @@ def _one(task: Task, column: Column, where: str) -> _Found:
             odd = numbers[numbers != np.rint(numbers)][0]
             raise DataError(
                 f"{where}: the column '{column.name}' holds {odd:g}, no class number; scores are wanted for each "
-                f"class, "
-                "in a column each."
+                "class, in a column each."
             )
         return "numbers", numbers.astype(np.int64), None, [column]
     codes = class_codes(task)
@@ -307,9 +306,8 @@ def _refuse_unread_names(ids: Column | None, unused: Sequence[Column], where: st
         distinct = column.numbers is None and len(set(column.texts)) == len(column) > 2
         if distinct and not any(" " in text for text in column.texts):
             raise DataError(
-                f"{where}: the column '{column.name}' seems to name the examples; call it 'id' if it does, or leave it "
-                f"out "
-                "if the rows are in the order of the split."
+                f"{where}: the column '{column.name}' seems to name the examples; call it 'id' if it does, or leave "
+                "it out if the rows are in the order of the split."
             )
 
 

@@ -57,8 +57,7 @@ _LAYOUTS: dict[tuple[str, ...], _Layout] = {
 }
 _EXPECTED = (
     "'index<TAB>prediction' (GLUE), 'pairID,gold_label' (HANS), names of columns such as 'prediction' or 'output_0', "
-    "or "
-    "numbers alone"
+    "or numbers alone"
 )
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 

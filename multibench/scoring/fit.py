@@ -168,8 +168,7 @@ def _refuse_other_scores(
     if other.any():
         raise DataError(
             f"The labels in {file.where} differ from those of {examples.origin} in {int(other.sum())} of {len(gold)} "
-            f"rows, "
-            f"first for {examples.ids[int(np.flatnonzero(other)[0])]!r}: other data, or another order of rows."
+            f"rows, first for {examples.ids[int(np.flatnonzero(other)[0])]!r}: other data, or another order of rows."
         )
 
 
@@ -190,11 +189,10 @@ def _refuse_other_classes(
             else np.array([text == str(k) for text, k in zip(texts, gold, strict=True)])
         )
         raise DataError(
-            f"{file.where} has labels of its own, and these agree with {examples.origin} in {100 * agree.mean():.2f} % "
-            f"of "
-            f"{len(gold)} rows: its rows are in another order, or it is of other data.{_own_accuracy(file, texts)} "
-            f"Correct "
-            "the file or leave it out; a column of ids says which row is which."
+            f"{file.where} has labels of its own, and these agree with {examples.origin} in {100 * agree.mean():.2f} "
+            f"% of {len(gold)} rows: its rows are in another order, or it is of other "
+            f"data.{_own_accuracy(file, texts)} Correct the file or leave it out; a column of ids says which row is "
+            "which."
         )
     width = 0 if file.classes is None else len(file.classes)
     if named or file.kind not in ("numbers", "scores") or file.classes is None or file.classes.merged:

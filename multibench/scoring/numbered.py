@@ -81,8 +81,7 @@ def _refuse_no_scores(
     if constant is not None:
         raise DataError(
             f"{where}: column {constant}, counted from 0, is the same in every row and so no class score. Leave it "
-            f"out, "
-            "or give the columns names: 'prediction', or 'output_0' and so on."
+            "out, or give the columns names: 'prediction', or 'output_0' and so on."
         )
 
 

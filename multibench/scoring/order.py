@@ -189,12 +189,10 @@ def _contradictions(
     better = None if stated is None else contradicts(together, of, stated, n)
     if stated is not None and better is not None:
         return [
-            f"The class order of {what} was stated as {_named(of, stated)}, and the labels contradict it: the accuracy "
-            f"of "
-            f"{_count(len(each))} is {_percent(accuracy_of(together, stated))} in that order, and "
+            f"The class order of {what} was stated as {_named(of, stated)}, and the labels contradict it: the "
+            f"accuracy of {_count(len(each))} is {_percent(accuracy_of(together, stated))} in that order, and "
             f"{_percent(accuracy_of(together, better))} in the order {_named(of, better)}. If the stated order is "
-            f"right "
-            "nevertheless, --force takes it"
+            "right nevertheless, --force takes it"
         ]
     reference, others = disagreeing(each, of, n, stated)
     if not others:
@@ -207,10 +205,8 @@ def _contradictions(
         f"{names[first]}{more} has its classes in another order than the rest of {what}: its accuracy is "
         f"{_percent(accuracy_of(each[first], reference))} in the order {_named(of, reference)} of the others, and "
         f"{_percent(accuracy_of(each[first], own))} in the order {_named(of, own)}. If that is how the file was "
-        f"written, say "
-        "so in a column 'class_order' of the index; else correct the file or leave it out. --force takes the order of "
-        "the "
-        "others for it, too"
+        "written, say so in a column 'class_order' of the index; else correct the file or leave it out. --force "
+        "takes the order of the others for it, too"
     ]
 
 
@@ -237,8 +233,8 @@ def _refuse_unclear(
     raise DataError(
         f"The class order of {what} is not clear: the best, {_named(of, best)}, has an accuracy of "
         f"{_percent(accuracy)} over {runs} runs, and {why}. If the rows are in another order than those of the split, "
-        f"give "
-        f"each file a column of ids. If they are not, and you know what the outputs mean, {_how_to_state(task, of)}."
+        "give each file a column of ids. If they are not, and you know what the outputs mean, "
+        f"{_how_to_state(task, of)}."
     )
 
 

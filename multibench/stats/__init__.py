@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from multibench.stats.agreement import PairAgreement, pair_agreement
+from multibench.stats.chosen import Choice, choice_of_runs, choice_of_settings
 from multibench.stats.collapse import Collapse, collapse_rate, collapsed_runs, with_and_without_collapsed
 from multibench.stats.compare import Comparison, compare_groups, estimate_group
 from multibench.stats.components import Components, Source, variance_components
@@ -29,6 +30,7 @@ from multibench.stats.single import SingleRunTest, mcnemar, paired_permutation
 
 __all__ = [
     "Agreement",
+    "Choice",
     "Collapse",
     "Comparison",
     "Components",
@@ -56,6 +58,8 @@ __all__ = [
     "adjust",
     "best_of_grid",
     "best_of_n",
+    "choice_of_runs",
+    "choice_of_settings",
     "collapse_rate",
     "collapsed_runs",
     "compare_all",

@@ -92,16 +92,25 @@ def with_and_without_collapsed(
     confidence: float = 0.95,
     *,
     is_collapsed: Sequence[bool] | Callable[[Any, Any], Sequence[bool]] = collapsed_runs,
-    rng: np.random.Generator | int | None = 0,
+    clusters: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
+    cluster_unit: str = "clusters",
+    corrections: ArrayLike | None = None,
 ) -> Collapse:
-    """Rate of collapsed runs, and the group's mean with and without them."""
+    """Rate of collapsed runs, and the group's mean with and without them; arguments as in ``compare_groups``."""
     outputs = np.asarray(preds)
     flags = is_collapsed(labels, outputs) if callable(is_collapsed) else is_collapsed
     marked = np.asarray(flags, dtype=bool)
     if marked.shape != (len(outputs),):
         raise StatisticsError(f"{marked.size} flags were given for {len(outputs)} runs; expected one a run.")
     seeds = column(run_info, "seed")
-    every = estimate_group(run_info, outputs, labels, metric, rng=rng, confidence=confidence)
+    options: dict[str, Any] = {
+        "confidence": confidence,
+        "clusters": clusters,
+        "strata": strata,
+        "cluster_unit": cluster_unit,
+    }
+    every = estimate_group(run_info, outputs, labels, metric, corrections=corrections, **options)
     if marked.all():
         rest = replace(
             every,
@@ -114,7 +123,11 @@ def with_and_without_collapsed(
             reason="every run collapsed",
         )
     else:
-        kept = {"seed": [seed for seed, flag in zip(seeds, marked, strict=True) if not flag]}
-        rest = estimate_group(kept, outputs[~marked], labels, metric, rng=rng, confidence=confidence)
+        kept = {
+            name: [v for v, flag in zip(column(run_info, name), marked, strict=True) if not flag]
+            for name in run_info
+        }
+        own = None if corrections is None else np.asarray(corrections)[~marked]
+        rest = estimate_group(kept, outputs[~marked], labels, metric, corrections=own, **options)
     rate = collapse_rate(int(marked.sum()), len(marked), confidence, n_seeds=len(set(seeds)))
     return Collapse(rate, every, rest, tuple(bool(flag) for flag in marked))

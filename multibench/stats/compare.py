@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from multibench.errors import StatisticsError
 from multibench.metrics import METRICS
-from multibench.metrics.base import Array, Metric
+from multibench.metrics.base import Metric
 from multibench.stats.estimands import Estimand, estimand
 from multibench.stats.estimate import Estimate, plain
 from multibench.stats.inference import Inference, difference_inference, group_inference
@@ -81,7 +81,7 @@ def compare_groups(
     estimand: str | Estimand = "mean",
     undefined: Undefined = "collapsed",
     always_valid: bool = False,
-    values: Array | None = None,
+    corrections: ArrayLike | None = None,
 ) -> Comparison:
     """Compare two groups of runs on one test set.
 
@@ -105,7 +105,8 @@ def compare_groups(
         undefined: as in ``multibootstrap``.
         always_valid: make the interval and the p-value hold however often one has looked while pretraining seeds were
             added: with S seeds at level ``1 - alpha / (S (S - 1))``, which sums to alpha over all S.
-        values: pseudo-scores ``(n_runs, n_units)`` in the order of ``run_info`` in place of the metric's own.
+        corrections: ``(n_runs,)``, added to runs' scores: what a choice among settings made them too good by
+            (``chosen``), with a minus. The multi-bootstrap takes scores as they are.
 
     Raises ``StatisticsError`` for inputs that do not fit, and for ``always_valid`` with the multi-bootstrap.
 
@@ -150,7 +151,7 @@ def compare_groups(
             runs,
             boot.warnings,
         )
-    own = None if values is None else np.asarray(values)[problem.table.order]
+    own = problem.corrected(corrections)
     level = confidence
     if always_valid:
         level = looks_at_every_seed(confidence, _fewest(base, experiment))
@@ -258,7 +259,7 @@ def estimate_group(
     cluster_unit: str = "clusters",
     estimand: str | Estimand = "mean",
     undefined: Undefined = "collapsed",
-    values: Array | None = None,
+    corrections: ArrayLike | None = None,
 ) -> Estimate:
     """The score of one group with its interval; arguments as in ``compare_groups``.
 
@@ -282,6 +283,6 @@ def estimate_group(
             estimand=target,
             undefined=undefined,
         )
-    own = None if values is None else np.asarray(values)[problem.table.order]
+    own = problem.corrected(corrections)
     group = problem.table.group("group", range(len(problem.scores)))
     return group_inference(problem, group, confidence, own).estimate

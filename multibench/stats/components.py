@@ -105,7 +105,7 @@ def variance_components(
     strata: ArrayLike | None = None,
     cluster_unit: str = "clusters",
     undefined: Undefined = "collapsed",
-    values: Array | None = None,
+    corrections: ArrayLike | None = None,
 ) -> Components:
     """The sources of noise of one group's mean; arguments as in ``compare_groups``.
 
@@ -126,8 +126,7 @@ def variance_components(
                 else "of different pretraining seeds have no label in common."
             )
         )
-    own = None if values is None else np.asarray(values)[problem.table.order]
-    return components_of(problem, group, confidence, own)
+    return components_of(problem, group, confidence, problem.corrected(corrections))
 
 
 def finetuning_design(group: Group) -> Finetuning:

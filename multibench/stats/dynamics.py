@@ -113,7 +113,7 @@ def dynamics(
     strata: ArrayLike | None = None,
     cluster_unit: str = "clusters",
     undefined: Undefined = "collapsed",
-    values: Array | None = None,
+    corrections: ArrayLike | None = None,
 ) -> Dynamics:
     """Score, seed noise and agreement at each step, and from which step on nothing changes any more.
 
@@ -129,7 +129,7 @@ def dynamics(
         strata: label of each example's fixed part of the test set.
         cluster_unit: what clusters are called, in the plural.
         undefined: as in ``multibootstrap``.
-        values: as in ``compare_groups``.
+        corrections: as in ``compare_groups``.
 
     Only seeds that every step has are used, so that all differences between steps are paired, and each seed's runs
     are averaged. With one seed its fine-tuning runs take the seeds' place where all steps have the same; the
@@ -148,7 +148,7 @@ def dynamics(
         )
     warnings: list[str] = []
     groups = _groups(problem, warnings)
-    own = problem.pseudo_scores if values is None else np.asarray(values)[problem.table.order]
+    own = problem.corrected(corrections)
     scores = [group_inference(problem, group, confidence, own) for group in groups.values()]
     local = _local_level(scores, confidence)
     agreements = _agreements(problem, groups, preds, labels, metric, confidence)

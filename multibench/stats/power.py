@@ -322,7 +322,7 @@ def comparison_noise(
     clusters: ArrayLike | None = None,
     strata: ArrayLike | None = None,
     undefined: Undefined = "collapsed",
-    values: Array | None = None,
+    corrections: ArrayLike | None = None,
 ) -> Noise:
     """Components of the difference of two sides as measured; arguments as in ``compare_groups``.
 
@@ -334,7 +334,7 @@ def comparison_noise(
     base, experiment = sides(problem.table)
     if paired_seeds:
         base, experiment = pair(base, experiment, [])
-    values = problem.pseudo_scores if values is None else np.asarray(values)[problem.table.order]
+    values = problem.corrected(corrections)
     groups = (base, experiment)
     if min(group.n_seeds for group in groups) < 2:
         raise StatisticsError("Noise cannot be measured with one seed on a side; give components by hand.")

@@ -145,6 +145,12 @@ class Problem:
             n = float(squares.sum() ** 2 / (squares**2).sum())
         return max(1.0, n - (1 if self.strata is None else int(self.strata.max()) + 1))
 
+    def corrected(self, corrections: ArrayLike | None) -> Array:
+        """The pseudo-scores of runs with ``corrections`` ``(n_runs,)`` added, in the order of the given run table."""
+        if corrections is None:
+            return self.pseudo_scores
+        return np.asarray(self.pseudo_scores + np.asarray(corrections, dtype=float)[self.table.order, None])
+
     @cached_property
     def pseudo_scores(self) -> Array:
         """Score plus influence values, ``(n_runs, n_units)``: units are examples, or clusters where given.
