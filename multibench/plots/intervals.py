@@ -18,7 +18,7 @@ from multibench.plots.house import (
     label,
     rows_of,
 )
-from multibench.reports.cells import Cell, Quantity
+from multibench.reports.cells import Cell, Quantity, level_text
 from multibench.reports.findings import Findings, findings_of
 from multibench.stats import Estimate
 
@@ -63,7 +63,7 @@ def score_intervals(results: Results | Findings, evaluation: str) -> Figure:
     titles = [label(f"{row['checkpoints']} {_setting(row, rows)}") for row in rows]
     _finish(axes, titles)
     level = estimate_in(rows[0]).level
-    axes.set_xlabel(f"{label(rows[0]['metric'])} [%], {level:.0%} intervals")
+    axes.set_xlabel(f"{label(rows[0]['metric'])} [%], {level_text(level)} intervals")
     axes.set_title(label(evaluation))
     return figure
 
@@ -103,7 +103,7 @@ def differences(results: Results | Findings, evaluation: str) -> Figure:
         )
     _finish(axes, [f"{label(row['from'], 28)} → {label(row['to'], 28)}" for row in rows])
     level = estimate_in(rows[0], "difference").level
-    axes.set_xlabel(f"difference in {label(rows[0]['metric'])} [points], {level:.0%} intervals")
+    axes.set_xlabel(f"difference in {label(rows[0]['metric'])} [points], {level_text(level)} intervals")
     axes.set_title(label(evaluation))
     return figure
 
@@ -135,15 +135,15 @@ def agreement(results: Results | Findings, evaluation: str) -> Figure:
             label=label(kind, 60),
         )
     _finish(axes, [label(title) for title in titles])
-    axes.set_xlabel(f"examples answered alike [%], {estimates[0].level:.0%} intervals")
+    axes.set_xlabel(f"examples answered alike [%], {level_text(estimates[0].level)} intervals")
     axes.set_title(label(evaluation))
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
 def _holds(row: dict[str, Cell], alpha: float) -> bool:
-    p = row.get("p (Holm)", row["p"])
-    return isinstance(p, Quantity) and p.value <= alpha and row["report"] != "none"
+    p = row.get("p (adjusted)", row["p"])
+    return isinstance(p, Quantity) and p.value <= alpha
 
 
 def _finish(axes: Axes, titles: list[str]) -> None:

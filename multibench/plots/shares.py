@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from multibench.errors import ResultsError
-from multibench.plots.house import PALETTE, axes_of, drawn, label, number_in, rows_of
+from multibench.plots.house import PALETTE, axes_of, drawn, estimate_in, label, rows_of
 from multibench.reports.findings import Findings, findings_of
 
 if TYPE_CHECKING:
@@ -16,37 +16,32 @@ if TYPE_CHECKING:
 
 __all__ = ["variance_shares"]
 
-_PARTS = {
-    "pretraining seeds": ("pretraining seed",),
-    "fine-tuning seeds": (
-        "fine-tuning seed",
-        "fine-tuning seed (nested)",
-        "pretraining x fine-tuning seed",
-    ),
-    "examples": ("example", "pretraining seed x example", "fine-tuning seed x example", "residual"),
-}
+_SEEDS = ("pretraining seeds", "fine-tuning seeds")
 
 
 @drawn
 def variance_shares(results: Results | Findings, evaluation: str) -> Figure:
     """Shares of pretraining seeds, fine-tuning seeds and examples in the variance of each group's mean score.
 
-    'Examples' holds interactions with seeds. Components that a design cannot tell from others are contained in
-    these. Raises ``ResultsError`` if there are no components for ``evaluation``.
+    What stands under examples (or clusters of them) holds their interactions with seeds.
+
+    Raises ``ResultsError`` if there are no components for ``evaluation``.
     """
     rows = rows_of(findings_of(results).variance, evaluation, "variance components")
     shares: dict[str, dict[str, float]] = {}
     for row in rows:
         title = " ".join(str(row[key]) for key in ("checkpoints", "setting") if row.get(key))
-        share = number_in(row, "share of the mean's variance")
+        share = estimate_in(row, "share of variance").value
         if not math.isnan(share):
-            shares.setdefault(title, {})[str(row["component"])] = share
+            shares.setdefault(title, {})[str(row["factor"])] = share
     if not shares:
         raise ResultsError(f"No component of variance is known for '{evaluation}'.")
     figure, axes = axes_of(1.1 + 0.26 * len(shares))
     left = [0.0] * len(shares)
-    for k, (name, components) in enumerate(_PARTS.items()):
-        widths = [100 * sum(found.get(c, 0.0) for c in components) for found in shares.values()]
+    units = [name for found in shares.values() for name in found if name not in _SEEDS]
+    for k, name in enumerate((*_SEEDS, units[0])):
+        own = (name,) if name in _SEEDS else units
+        widths = [100 * sum(found.get(c, 0.0) for c in dict.fromkeys(own)) for found in shares.values()]
         axes.barh(
             range(len(shares)),
             widths,

@@ -17,8 +17,9 @@ from multibench.plots.house import (
     number_in,
     rows_of,
 )
-from multibench.reports.cells import Cell
+from multibench.reports.cells import Cell, level_text
 from multibench.reports.findings import Findings, findings_of
+from multibench.stats import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ def learning_curves(results: Results | Findings, evaluation: str) -> Figure:
         for seed in _seed_curves(findings, members):
             axes.plot(*zip(*seed, strict=True), color=color, linewidth=0.6, alpha=0.35)
         steps = [number_in(row, "step") for row in members]
-        bands = [estimate_in(row) for row in members]
+        bands = [_band(row) for row in members]
         axes.plot(
             steps,
             [100 * band.value for band in bands],
@@ -59,9 +60,14 @@ def learning_curves(results: Results | Findings, evaluation: str) -> Figure:
     _scale(axes, sorted({number_in(row, "step") for row in rows}))
     axes.set_xlabel("pretraining steps")
     axes.set_ylabel(f"{label(rows[0]['metric'])} [%]")
-    axes.set_title(f"{label(evaluation)}: {estimate_in(rows[0]).level:.0%} bands over all steps")
+    axes.set_title(f"{label(evaluation)}: {level_text(estimate_in(rows[0]).level)} bands over all steps")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
+
+
+def _band(row: dict[str, Cell]) -> Estimate:
+    """The bounds that hold for all steps at once."""
+    return estimate_in(row, next(name for name in row if name.startswith("score [") and "band" in name))
 
 
 def _curves(rows: list[dict[str, Cell]]) -> list[list[dict[str, Cell]]]:

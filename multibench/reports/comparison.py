@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from multibench.reports.cells import Cell, Name, Quantity, level_text, mention, p_value, say
+from multibench.reports.evaluated import few_notes
 from multibench.reports.scores import how_intervals, score_notes
 from multibench.reports.sides import Sides, joined_sides
 from multibench.reports.tables import Table
@@ -84,6 +85,14 @@ def comparison_table(
             "The simultaneous intervals hold all together, and p (adjusted) is at most one minus their level exactly "
             "where they exclude 0: for every comparison of this table."
         )
+    head += few_notes(
+        [
+            ("", s.title, few)
+            for s, o in zip(every, found, strict=True)
+            if o.inference
+            for few in o.inference.few
+        ]
+    )
     for sentence, titles in abouts.items():
         head.append(f"{'All' if len(abouts) == 1 < len(titles) else ', '.join(titles)}: about {sentence}.")
     hidden = {"about", "base seeds", "experiment seeds", "base runs", "experiment runs"}
@@ -161,9 +170,6 @@ def _details(side: Sides, found: Comparison) -> dict[str, Any]:
 def _notes(side: Sides, found: Comparison, confidence: float) -> list[str]:
     """What there is to say of one comparison."""
     notes: list[str] = list(found.warnings)
-    inference = found.inference
-    if inference is not None:
-        notes += [f"{side.title}: {sentence}." for sentence in inference.few]
     if found.difference.reason:
         notes.append(f"{side.title}: no interval: {found.difference.reason}.")
     if found.runs is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from multibench.reports.comparison import compare
 from multibench.reports.tables import Cell, Table
@@ -12,27 +11,20 @@ from multibench.results import Results
 
 __all__ = ["demo_page", "difference_table", "share_table"]
 
-_SHARES = {
-    "pretraining seed": ("pretraining",),
-    "fine-tuning seed": ("finetuning", "finetuning_shared", "pretraining_finetuning"),
-    "examples": ("example", "pretraining_example", "finetuning_example", "residual"),
-}
-
 
 def difference_table(results: Results, first: int, last: int) -> Table:
     """Step ``last`` less step ``first``, a row for each evaluation, with the interval to report."""
     full = compare(results, f"step={first}", f"step={last}")
     rows: list[dict[str, Cell]] = []
-    for row, found in zip(full.rows, full.extra["comparisons"], strict=True):
-        method = "bootstrap" if found["recommended"] == "bootstrap" else "crossed"
+    for row in full.rows:
         rows.append(
             {
                 "evaluation": row["evaluation"],
                 "metric": row["metric"],
                 f"step {first:,}": row["base"],
                 f"step {last:,}": row["experiment"],
-                "difference": row[f"difference ({method})"],
-                "p": row[f"p ({method})"],
+                "difference": row["difference"],
+                "p": row["p"],
                 "seeds": row["seeds"],
                 "runs": row["runs"],
                 "examples": row["examples"],
@@ -48,35 +40,22 @@ def difference_table(results: Results, first: int, last: int) -> Table:
 def share_table(results: Results) -> Table:
     """Where the noise of the mean scores of ``results`` comes from, a row for each evaluation."""
     full = variance(results)
-    rows: list[dict[str, Cell]] = []
-    for found in full.extra["components"]:
-        rows.append(
-            {
-                "evaluation": found["evaluation"],
-                "sd between pretraining seeds": _spread(found["parts"]["pretraining"]),
-                **{f"{name} share": _share(found["shares"], parts) for name, parts in _SHARES.items()},
-            }
-        )
+    rows: dict[str, dict[str, Cell]] = {}
+    for row in full.rows:
+        own = rows.setdefault(str(row["evaluation"]), {"evaluation": row["evaluation"]})
+        factor = str(row["factor"])
+        if factor == "pretraining seeds":
+            own["sd between pretraining seeds"], own["at most"] = row["sd"], row["sd at most"]
+        own[factor] = row["share of variance"]
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
     return Table(
-        "Where does the noise come from? Spread in points, and shares of the variance of the mean score",
-        tuple(rows[0]),
-        tuple(rows),
+        "Where does the noise come from? Spread in points, and shares of the variance of the mean score in percent",
+        tuple(names),
+        tuple(rows.values()),
         (
-            "'examples' is the noise of having these examples and no others, alone and together with the seeds.",
+            "The last column is the noise of having these examples and no others, alone and together with the seeds.",
         ),
     )
-
-
-def _spread(part: dict[str, Any]) -> str:
-    bounds = [part[key] for key in ("value", "low", "high")]
-    if None in bounds:
-        return "unknown"
-    value, low, high = (100 * max(0.0, bound) ** 0.5 for bound in bounds)
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
-
-
-def _share(shares: dict[str, float], parts: tuple[str, ...]) -> str:
-    return f"{100 * sum(shares.get(part, 0.0) for part in parts):.0f} %"
 
 
 def demo_page(folder: Path) -> str:

@@ -6,21 +6,22 @@ fine-tuning seeds by the same labels, and less what a choice among settings made
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multibench.reports.cells import Name, Quantity, Sentence, say
+from multibench.reports.cells import Name, Quantity, Sentence, count, say
 from multibench.results import Chosen, PredictionTensor, Results
 from multibench.stats import Choice, choice_of_runs, choice_of_settings, estimate_group, group_inference
 from multibench.stats.compare import Method
 from multibench.stats.estimate import Estimate
+from multibench.stats.inference import Few
 from multibench.stats.problem import Problem, prepare
 
-__all__ = ["Evaluated", "Units", "choice_notes", "evaluated", "units_of"]
+__all__ = ["Evaluated", "Units", "choice_notes", "evaluated", "few_notes", "units_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +77,8 @@ class Evaluated:
         """Keyword arguments of the functions of ``multibench.stats`` that take one group."""
         return {**units_of(self.tensor).options(), "corrections": self.corrections}
 
-    def remarks(self, confidence: float = 0.95) -> tuple[str, ...]:
-        """What few units of a factor mean for the interval; nothing where the score is no mean."""
+    def few(self, confidence: float = 0.95) -> tuple[Few, ...]:
+        """Factors of which there are few units; none where the score is not a mean."""
         problem = self._problem()
         if problem.slow or self.chosen.estimand != "mean":
             return ()
@@ -156,6 +157,32 @@ def _choice(chosen: Chosen, evaluation: str, metric: str) -> Choice | None:
         return choice_of_runs(reported, decided, rivals)
     rows = [(run["checkpoint"], run["finetuning_seed"]) for run in fields]
     return choice_of_settings(reported, decided, rivals, rows)
+
+
+def few_notes(found: Sequence[tuple[str, str, Few]]) -> list[Sentence]:
+    """What few units of a factor mean for intervals, a sentence a factor: of (title, evaluation, what was found)."""
+    sentences = []
+    by_factor: dict[tuple[str, str, int], list[tuple[str, Few]]] = {}
+    for title, evaluation, few in found:
+        by_factor.setdefault((title, few.factor, few.n_units), []).append((evaluation, few))
+    for (title, name, n_units), members in by_factor.items():
+        factor, _, side = name.partition(": ")
+        parts: list[str | Quantity] = [
+            Name(f"{title}: " if title else ""),
+            count(n_units, factor.removesuffix("s")),
+            Name(f" of the {side}" if side else ""),
+            " are few. One more would bring half-widths from ",
+        ]
+        for place, (evaluation, few) in enumerate(members):
+            parts += [
+                ", from " if place else "",
+                Quantity(few.now, f"{100 * few.now:.2g}", "half-width in points"),
+                " to about ",
+                Quantity(few.then, f"{100 * few.then:.2g}", "expected half-width in points"),
+                Name(f" ({evaluation})"),
+            ]
+        sentences.append(say(*parts, "."))
+    return sentences
 
 
 def choice_notes(title: str, one: Evaluated, estimate: Estimate) -> Iterator[Sentence]:

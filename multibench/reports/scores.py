@@ -23,12 +23,13 @@ from multibench.reports.cells import (
     say,
     shown,
 )
-from multibench.reports.evaluated import Evaluated, choice_notes, evaluated
+from multibench.reports.evaluated import Evaluated, choice_notes, evaluated, few_notes
 from multibench.reports.modules import module_note, module_summaries
 from multibench.reports.tables import Table
 from multibench.results import Chosen, Results, select_settings
 from multibench.stats import with_and_without_collapsed
 from multibench.stats.compare import Method
+from multibench.stats.inference import Few
 
 __all__ = [
     "chosen_title",
@@ -84,6 +85,7 @@ def scores(
     """
     rows: list[dict[str, Cell]] = []
     modules: list[dict[str, Any]] = []
+    few: list[tuple[str, str, Few]] = []
     notes: list[str] = [how_intervals(confidence, method, nboot), *results.partition.notes]
     for chosen in select_settings(results, rule):
         title = chosen_title(chosen)
@@ -93,6 +95,7 @@ def scores(
                 if one is None:
                     continue
                 row, said = _scored(one, confidence, method, nboot)
+                few += [(title, evaluation, f) for f in one.few(confidence)] if method == "surrogate" else []
                 rows.append(row)
                 notes += said
             found = module_summaries(chosen.runs, evaluation)
@@ -103,6 +106,7 @@ def scores(
             for r in chosen.runs
             if r.manifest["status"] == "diverged"
         ]
+    notes[1:1] = few_notes(few)
     failed = [run for run in results.stored if run.manifest["status"] == "failed"]
     if failed:
         notes.append(f"{len(failed)} runs failed and are left out: {failed[0].manifest['reason']}.")
@@ -165,7 +169,6 @@ def _scored(
     if collapsed:
         notes.append(_collapse_note(title, one, collapsed, confidence))
     notes += choice_notes(title, one, estimate) if method == "surrogate" else ()
-    notes += [f"{title}, {evaluation}: {note}." for note in one.remarks(confidence)]
     notes += [f"{title}, {evaluation}: no interval: {estimate.reason}."] if estimate.reason else []
     if estimate.caveat:
         notes.append(f"{title}: {estimate.caveat}.")

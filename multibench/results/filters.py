@@ -43,7 +43,7 @@ def parse_filter(text: str, fields: Sequence[str]) -> RunFilter:
         if not equals or not value.strip():
             raise SuiteError(f"The filter {text!r} is not of the form key=value[,key=value].")
         if key not in fields:
-            near = near_matches(key, fields, limit=1)
+            near = near_matches(key, list(fields), limit=1)
             others = ", ".join(name for name in fields if name not in Hyperparameters.model_fields)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {others}, and the hyperparameters."
             raise SuiteError(f"The filter {text!r} names '{key}', which is no field of runs; {hint}")

@@ -31,10 +31,24 @@ from multibench.stats.layout import Group
 from multibench.stats.problem import Problem
 from multibench.stats.surrogate import Moments, Surrogate
 
-__all__ = ["METHOD", "Inference", "difference_inference", "group_inference", "infer", "with_one_more"]
+__all__ = ["METHOD", "Few", "Inference", "difference_inference", "group_inference", "infer", "with_one_more"]
 
 METHOD = "surrogate mean squares"
 FEW_UNITS = 5
+
+
+@dataclass(frozen=True)
+class Few:
+    """A factor with few units: the half-width ``now``, and to be expected with one more unit (``then``)."""
+
+    factor: str
+    n_units: int
+    now: float
+    then: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return {key: plain(value) for key, value in vars(self).items()}
 
 
 @dataclass(frozen=True)
@@ -59,8 +73,8 @@ class Inference:
         return Surrogate(self.moments)
 
     @cached_property
-    def few(self) -> tuple[str, ...]:
-        """Sentences on factors with two to four units: what one more would buy."""
+    def few(self) -> tuple[Few, ...]:
+        """Factors with two to four units: what one more would buy."""
         return tuple(_few(self.moments, self.estimate.level)) if self.known else ()
 
     @property
@@ -94,7 +108,7 @@ class Inference:
         kept = {
             k: plain(v) for k, v in vars(self).items() if k not in ("moments", "surrogate", "columns", "few")
         }
-        return {**kept, "variance": plain(parts), "few": list(self.few)}
+        return {**kept, "variance": plain(parts), "few": plain(self.few)}
 
     def __str__(self) -> str:
         return f"{self.estimate}, p = {self.p_value:.3g} two-sided"
@@ -260,21 +274,15 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _few(moments: Moments, level: float) -> list[str]:
+def _few(moments: Moments, level: float) -> list[Few]:
     """What one more unit of each factor with few of them would buy."""
-    sentences = []
+    found = []
     now = Surrogate(moments).half_width(level)
     for name, term in moments.terms.items():
-        if term.n_levels >= FEW_UNITS:
-            continue
-        then = Surrogate(with_one_more(moments, name)).half_width(level)
-        factor, _, side = name.partition(": ")
-        of = f" of the {side}" if side else ""
-        sentences.append(
-            f"{term.n_levels} {factor}{of} are few: one more would bring the interval's half-width "
-            f"from {100 * now:.2g} to about {100 * then:.2g} points"
-        )
-    return sentences
+        if term.n_levels < FEW_UNITS:
+            then = Surrogate(with_one_more(moments, name)).half_width(level)
+            found.append(Few(name, term.n_levels, now, then))
+    return found
 
 
 def with_one_more(moments: Moments, name: str) -> Moments:

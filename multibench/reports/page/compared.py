@@ -18,11 +18,10 @@ _COLUMNS = (
     "to",
     "base",
     "experiment",
-    "difference (crossed)",
-    "difference (bootstrap)",
-    "report",
+    "difference",
     "p",
-    "p (Holm)",
+    "simultaneous",
+    "p (adjusted)",
     "pairing",
     "base seeds",
     "experiment seeds",
@@ -42,12 +41,11 @@ def comparisons(findings: Findings) -> Section:
         why = findings.silent.get("comparisons", "No two groups were scored on the same evaluation.")
         return Section("comparisons", "Comparisons", (why, *reasons))
     said = say(
-        "One group is compared with each other one. Steps of one family are paired on the pretraining seeds "
-        "that both have; other groups share no seeds. The column 'report' names which of the two intervals to"
-        " report, by the rule in the methods, and p belongs to it; 'none' means that there are too few seeds "
-        "for any. Filled marks in the figures hold after the adjustment for all ",
+        "One group is compared with each other one. The column 'pairing' says whether pretraining seeds belong "
+        "together, and why. The column 'difference' has each interval by itself. The simultaneous intervals and "
+        "adjusted p-values, where there are several comparisons, hold for all ",
         count(len(table.rows), "comparison"),
-        " of this table (Holm).",
+        " of this table together; filled marks in the figures hold after that adjustment.",
     )
     kept = tuple(name for name in _COLUMNS if any(name in row for row in table.rows))
     figures = figures_of(findings, plots.differences, "differences", table, "Differences with intervals")
@@ -86,9 +84,7 @@ def selection(findings: Findings) -> Section | None:
             findings, plots.grid_heat, "grid", findings.grids, "Mean score of every setting"
         )
     if findings.best_of_n is not None:
-        figures += figures_of(
-            findings, plots.best_of_n, "best_of_n", findings.best_of_n, "Expected best of n runs"
-        )
+        figures += figures_of(findings, plots.best_of_n, "best_of_n", findings.best_of_n, "Best of n runs")
     return Section("selection", "Selection", tuple(said), tables, tuple(figures))
 
 

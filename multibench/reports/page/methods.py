@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from multibench.reports.cells import Name, Quantity, Sentence, say
+from multibench.reports.cells import Name, Quantity, Sentence, level_text, say
 from multibench.reports.findings import Findings
 from multibench.reports.page.document import Section
 
@@ -15,23 +15,26 @@ __all__ = ["METHODS", "citations", "methods"]
 
 METHODS = {
     "comparisons": (
-        "Differences have two intervals: the multi-bootstrap's, and a t interval of crossed random effects "
-        "(seeds and examples) with Satterthwaite's degrees of freedom, which is the one to report with five "
-        "or more pretraining seeds on each side that has more than one; with two to four, none is. p-values "
-        "are two-sided, come from the same inversion as the interval, and are adjusted by Holm's method.",
-        ("crossed", "holm"),
+        "Differences have intervals by the same method as scores, over the random factors of both sides. p-values are "
+        "two-sided and come from the same inversion as the interval. Of several comparisons, simultaneous intervals "
+        "and adjusted p-values come from the joint distribution of their errors (single-step minimum p).",
+        ("surrogate", "min-p"),
     ),
     "variance": (
-        "Variance components equate mean squares to their expectations; their intervals are modified "
-        "large-sample ones.",
-        ("components",),
+        "The parts of a mean's squared standard error equate mean squares to their expectations; bounds of shares and "
+        "spreads are quantiles of the same surrogate distribution as the intervals.",
+        ("surrogate",),
     ),
     "dynamics": (
         "Bands over steps hold jointly. A step is called settled by two one-sided tests against the last "
         "step, for it and for every later step (an intersection-union test).",
         ("equivalence",),
     ),
-    "best_of_n": ("The expected best of n runs is the unbiased estimator over subsets.", ("best of n",)),
+    "best_of_n": (
+        "The expected best of n runs is the unbiased estimator over subsets; the median best has distribution-free "
+        "bounds by order statistics.",
+        ("best of n",),
+    ),
     "agreement": (
         "Intervals of agreement are over pretraining seeds and examples; kappa corrects for the agreement "
         "that class shares bring by chance.",
@@ -63,11 +66,13 @@ def _scores(findings: Findings) -> Sentence:
     return say(
         "Scores are means over pretraining seeds, runs of one seed averaged first (medians where the "
         "selection rule says so). Their intervals (",
-        Quantity(options.confidence, f"{options.confidence:.0%}", "confidence level"),
-        ") are percentiles of the multi-bootstrap, which draws pretraining seeds and test examples together (",
-        Quantity(options.nboot, f"{options.nboot:,} draws", "bootstrap draws"),
-        "). Point estimates are computed from the data, not from draws.",
-        _cited(("multibootstrap",)),
+        Quantity(options.confidence, level_text(options.confidence), "confidence level"),
+        ") are by surrogate mean squares over all random factors that the runs have: pretraining seeds, fine-tuning "
+        "seeds where checkpoints share them, and examples or clusters of examples. Bounds of shares are score bounds, "
+        "exact where fewer than five answers are right or wrong; correlations go through Fisher's z. Medians have the "
+        "percentile multi-bootstrap. A setting that was chosen on the split it is reported for is scored on halves of "
+        "seeds and examples that the choice did not see.",
+        _cited(("surrogate", "multibootstrap")),
     )
 
 

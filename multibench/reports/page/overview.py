@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 
@@ -98,33 +99,40 @@ def _differences(findings: Findings) -> Iterator[Sentence]:
         difference = row["difference"]
         assert isinstance(difference, Estimate)
         gain = "gain" if difference.value >= 0 else "difference"
-        adjusted = row.get("p (Holm)")
+        adjusted = row.get("p (adjusted)")
         p = adjusted if isinstance(adjusted, Quantity) else row["p"]
         assert isinstance(p, Quantity)
+        shown = row.get("simultaneous")
+        difference = shown if isinstance(shown, Estimate) else difference
         yield say(
             Name(f"{row['evaluation']}: from {row['from']} to {row['to']}, over "),
             *_seeds(row),
             f", the {gain} is ",
             mention(difference, signed=True, unit=" points"),
-            ", p ",
-            Mention(p, p.text if "<" in p.text else f"= {p.text}"),
-            " after Holm's adjustment. " if p is adjusted else ". ",
+            *_p_words(p, p is adjusted),
             _verdict(row, p, alpha),
         )
-    holding = sum(_verdict(row, row.get("p (Holm)", row["p"]), alpha) == _HOLDS for row in table.rows)
+    holding = sum(_verdict(row, row.get("p (adjusted)", row["p"]), alpha) == _HOLDS for row in table.rows)
     if len(table.rows) > 1:
         yield say(
             "Of ",
             count(len(table.rows), "comparison"),
             ", ",
             Quantity(holding, f"{holding:,}", "comparisons that hold"),
-            " hold for the procedures behind both sides, after Holm's adjustment for all of them.",
+            " hold for the procedures behind both sides, all of them together.",
         )
+
+
+def _p_words(p: Quantity, adjusted: bool) -> list[Mention | str]:
+    if math.isnan(p.value):
+        return [". "]
+    shown = Mention(p, p.text if "<" in p.text else f"= {p.text}")
+    return [", p ", shown, " (interval and p hold for all comparisons together). " if adjusted else ". "]
 
 
 def _seeds(row: dict[str, Cell]) -> list[Quantity | str]:
     base, experiment = (int(str(row[f"{side} seeds"])) for side in ("base", "experiment"))
-    if row["pairing"] == "paired":
+    if str(row["pairing"]).startswith("paired"):
         return [count(base, "pretraining seed"), " that both have"]
     first = Quantity(base, f"{base:,}", "pretraining seeds of base")
     return [first, " and ", count(experiment, "pretraining seed")]
@@ -134,8 +142,8 @@ _HOLDS = "This holds for the procedures, not only for these checkpoints."
 
 
 def _verdict(row: dict[str, Cell], p: Cell, alpha: float) -> str:
-    if row["report"] == "none":
-        return "These are too few seeds for any interval to be relied on."
+    if isinstance(p, Quantity) and math.isnan(p.value):
+        return "A single run stands on one side: nothing is said of its procedure."
     if not isinstance(p, Quantity) or not p.value <= alpha:
         return "The runs do not tell the two apart."
     if min(int(str(row[f"{side} seeds"])) for side in ("base", "experiment")) < 2:
@@ -154,17 +162,18 @@ def _noise(findings: Findings) -> Iterator[Sentence]:
     if findings.variance is None:
         return
     for row in findings.variance.rows:
-        share = row["share of the mean's variance"]
-        if (row["checkpoints"], row["component"]) == (title, "pretraining seed") and isinstance(
-            share, Quantity
+        share = row["share of variance"]
+        if (row["checkpoints"], row["factor"]) == (title, "pretraining seeds") and isinstance(
+            share, Estimate
         ):
-            sd = row["sd [points]"]
+            sd = row["sd"]
             assert isinstance(sd, Quantity)
+            spread = " not estimable" if math.isnan(sd.value) else f" {sd.text} points"
             yield say(
                 Name(f"{row['evaluation']}: of the variance of {title}'s mean score "),
-                share,
-                " comes from which pretraining seeds were drawn (their standard deviation is ",
-                Quantity(sd.value, f"{sd.text} points", sd.unit),
+                mention(share, unit=" %"),
+                " comes from which pretraining seeds were drawn (their standard deviation is",
+                Quantity(sd.value, spread, sd.unit),
                 ").",
             )
 
