@@ -35,6 +35,8 @@ __all__ = ["METHOD", "Few", "Inference", "difference_inference", "group_inferenc
 
 METHOD = "surrogate mean squares"
 FEW_UNITS = 5
+# The largest difference of two scores.
+REACH: dict[Scale, float] = {"share": 1.0, "correlation": 2.0, "free": math.inf}
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Inference:
     p_value: float
     p_greater: float
     p_less: float
+    reach: float = math.inf
+    """The largest difference that is possible."""
     columns: Array = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
     """Scores of units averaged over runs (their difference), ``(n_units,)``."""
 
@@ -106,7 +110,9 @@ class Inference:
             **{name: term.point for name, term in self.moments.terms.items()},
         }
         kept = {
-            k: plain(v) for k, v in vars(self).items() if k not in ("moments", "surrogate", "columns", "few")
+            k: plain(v)
+            for k, v in vars(self).items()
+            if k not in ("moments", "surrogate", "columns", "few", "reach")
         }
         return {**kept, "variance": plain(parts), "few": plain(self.few)}
 
@@ -231,7 +237,7 @@ def infer(
         "; ".join(parts.caveats),
         over=_listed(over),
     )
-    return Inference(estimate, moments, both, greater, less, parts.columns)
+    return Inference(estimate, moments, both, greater, less, REACH[problem.scale], parts.columns)
 
 
 def _examples_df(parts: Parts, problem: Problem) -> float:
@@ -249,8 +255,7 @@ def _difference_bounds(value: float, half: float, scale: Scale) -> tuple[float, 
     """Low and high of a difference, or NaN and the reason."""
     if half <= 0:
         return math.nan, math.nan, "both sides give the same answers, so that their difference shows no noise"
-    most = {"share": 1.0, "correlation": 2.0, "free": math.inf}[scale]
-    return max(-most, value - half), min(most, value + half), ""
+    return max(-REACH[scale], value - half), min(REACH[scale], value + half), ""
 
 
 def _mean_bounds(

@@ -104,16 +104,14 @@ def joint_of(inferences: Sequence[Inference], keys: Callable[[int, str], Hashabl
     for place, k in enumerate(known):
         one = inferences[k]
         half = joint.surrogates[place].half_width(joint.local_level(one.estimate.level))
-        found[k] = Together(_widened(one.estimate, half), joint.adjusted(one.p_value))
+        found[k] = Together(_widened(one, half), joint.adjusted(one.p_value))
     return found
 
 
-def _widened(estimate: Estimate, half: float) -> Estimate:
-    """The interval with another half-width; a bound that was cut to what is possible stays there."""
-    value = estimate.value
-    own = max(value - estimate.low, estimate.high - value)
-    low = value - half if value - own >= estimate.low - 1e-12 else estimate.low
-    high = value + half if value + own <= estimate.high + 1e-12 else estimate.high
+def _widened(one: Inference, half: float) -> Estimate:
+    """The interval with another half-width, cut to what is possible."""
+    estimate, value = one.estimate, one.estimate.value
+    low, high = max(-one.reach, value - half), min(one.reach, value + half)
     return replace(estimate, low=low, high=high, method=f"{estimate.method}, simultaneous")
 
 

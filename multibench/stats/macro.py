@@ -206,6 +206,7 @@ def _concluded(
     caveats: tuple[str, ...],
 ) -> Inference:
     groups = tasks[0].groups
+    reach = math.inf
     value, reason = moments.value, ""
     low = high = error = greater = less = both = math.nan
     if math.isnan(value) or math.isnan(moments.examples):
@@ -215,8 +216,9 @@ def _concluded(
         half, error = surrogate.half_width(level), math.sqrt(moments.variance)
         low, high = value - half, value + half
         shares = all(task.problem.scale == "share" for task in tasks)
+        reach = 1.0 if shares else 2.0
         if compare:
-            low, high = max(low, -1.0 if shares else -2.0), min(high, 1.0 if shares else 2.0)
+            low, high = max(low, -reach), min(high, reach)
             greater, less, both = surrogate.above(value), surrogate.above(-value), surrogate.beyond(value)
         elif shares:
             low, high = share_bounds(value, half, sum(t.problem.deciding for t in tasks), level)
@@ -240,4 +242,4 @@ def _concluded(
         "; ".join(caveats),
         over=" and ".join([*factors, "examples of each task"]),
     )
-    return Inference(estimate, moments, both, greater, less)
+    return Inference(estimate, moments, both, greater, less, reach)
