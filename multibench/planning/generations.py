@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
+from multibench.results.design import design_of
 from multibench.results.identity import RunIdentity
 from multibench.results.partition import short_digests
 
@@ -42,18 +43,22 @@ def generation_remarks(runs: Iterable[Planned], stored: Mapping[str, dict[str, A
     if not others:
         return []
     wanted: dict[str, dict[str, Any]] = {}
+    designs: set[str | None] = set()
     for run in planned:
         assert run.identity is not None
-        identity = run.identity.to_dict()
-        wanted.setdefault(_name(run.labels(), identity), identity)
+        identity, labels = run.identity.to_dict(), run.labels()
+        wanted.setdefault(_name(labels, identity), identity)
+        designs.add(labels.get("finetuning_seed_design"))
     counts: Counter[tuple[str, ...]] = Counter()
     pairs: dict[tuple[str, ...], dict[str, None]] = defaultdict(dict)
     for manifest in others:
         identity = manifest["identity"]
         now = wanted.get(_name(manifest["labels"], identity))
-        if now is None:
-            continue
+        if now is None or design_of(manifest) not in designs:
+            continue  # runs of another design have a remark of their own
         differ = tuple(part for part in _PARTS if identity[part] != now[part])
+        if "checkpoint" in differ:  # seeds follow from the weights where there is no pretraining seed
+            differ = tuple(part for part in differ if part != "seeds")
         counts[differ] += 1
         pairs[differ] |= dict.fromkeys(_pairs(differ, manifest["labels"], identity, now))
     return [_sentence(differ, count, list(pairs[differ])) for differ, count in counts.items() if differ]

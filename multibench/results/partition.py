@@ -92,6 +92,10 @@ def differing(one: Run, other: Run) -> str:
     }
     mine, others = one.manifest["identity"], other.manifest["identity"]
     found = [text for key, text in words.items() if mine.get(key) != others.get(key)]
+    if "weights" in found and "seeds that noise is drawn from" in found:
+        found.remove(
+            "seeds that noise is drawn from"
+        )  # a checkpoint without a pretraining seed has seeds of its own
     return ", ".join(found) or "labels"
 
 

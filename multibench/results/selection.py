@@ -138,9 +138,7 @@ def _hyperparameters(run: StoredRun) -> dict[str, Any]:
 def _varied(settings: list[tuple[StoredRun, ...]]) -> list[str]:
     if len(settings) == 1:
         return []
-    names = dict.fromkeys(
-        name for runs in settings for name in runs[0].manifest["identity"]["hyperparameters"]
-    )
+    names = dict.fromkeys(name for runs in settings for name in _hyperparameters(runs[0]))
     return [n for n in names if len({json.dumps(_setting(runs[0], n)) for runs in settings}) > 1]
 
 

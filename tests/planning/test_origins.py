@@ -204,7 +204,11 @@ def _store_as_diverged(bench: Bench) -> None:
             "reason": "the loss became NaN",
             "identity": run.identity.to_dict(),
             "labels": run.labels(),
+            "suite": {"name": bench.store.folder.name, "recipe": "modern_glue", "selection": "none"},
+            "settings": run.settings.model_dump(mode="json"),
             "evaluations": {},
+            "training": {},
+            "provenance": {},
         }
         bench.store.write(run.identity.run_id, record, {}, {})
 
