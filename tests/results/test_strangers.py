@@ -319,6 +319,6 @@ def test_predictions_that_fit_no_task_end_in_a_sentence(
 
 
 def test_one_run_with_other_labels_is_named(runs: list[Path]) -> None:
-    _rewrite(runs[0], lambda stored: replace(stored, labels=1 - stored.labels))
+    _rewrite(runs[0], lambda stored: replace(stored, labels=np.zeros(len(stored.ids), np.int64)))
     sentence = multibench(*words_of("instances", runs[0].parents[2])).refusal()
     assert "has other examples, labels or outputs for rte.dev" in sentence
