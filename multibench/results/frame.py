@@ -123,9 +123,9 @@ class PredictionTensor:
         """One pretraining seed is one set of weights: raise ``ResultsError`` where it is not."""
         found: dict[tuple[Any, ...], dict[str, Any]] = {}
         for run, seed in zip(self.runs, self._seeds()[0], strict=True):
-            key = (run["family"], run["parameters"], run["step"], seed)
+            key = (run.get("family"), run.get("parameters"), run.get("step"), seed)
             other = found.setdefault(key, run)
-            if other["weights"] != run["weights"]:
+            if other.get("weights") != run.get("weights"):
                 shown = short_digests([other["weights"], run["weights"]])
                 raise ResultsError(
                     f"{other['run_id']} and {run['run_id']} are both called seed {seed} of {run['family']}, and their "
