@@ -25,7 +25,7 @@ from multibench.results import Predictions, Results
 from multibench.results.frame import StoredRun
 from multibench.results.partition import refuse_namesakes
 from multibench.results.ties import keep_winners
-from multibench.scoring.submission import answers_of, write_file
+from multibench.scoring.submission import answers_of, stored_for, write_file
 from multibench.tasks import DataSources, Examples, Task, find_task, load_split
 
 __all__ = ["export_google_predictions"]
@@ -68,7 +68,11 @@ def _glue(results: Results, out: Path) -> list[Path]:
         order = [task.labels.index(label) for label in GOOGLE.class_order.get(task.name, task.labels)]
         first: Predictions | None = None
         for run in _having(results, evaluation):
-            stored = run.predictions(evaluation)
+            stored = stored_for(run, evaluation, task)
+            if stored.labels is None:
+                raise ResultsError(
+                    f"{run.run_id} has no labels for {evaluation}, which the layout writes beside."
+                )
             first = first or stored
             if first.ids != stored.ids or not np.array_equal(_labels(first), _labels(stored)):
                 raise ResultsError(
@@ -199,4 +203,7 @@ def _choices(run: StoredRun, evaluation: str, examples: Examples) -> NDArray[np.
             f"{run.run_id} was scored on other sentences than {examples.origin}; import it with the same --data, since "
             "the layout names occupation and gender of each."
         )
-    return np.asarray(run.predictions(evaluation).outputs.argmax(axis=1))
+    stored = stored_for(run, evaluation, find_task(evaluation.partition(".")[0]))
+    if len(stored.ids) != len(examples):
+        raise ResultsError(f"{run.run_id} has {len(stored.ids)} choices for {len(examples)} sentences.")
+    return np.asarray(stored.outputs.argmax(axis=1))

@@ -17,7 +17,6 @@ _PARTS = {
     "checkpoint": "weights",
     "training_data": "training data",
     "task_version": "version of the task",
-    "seeds": "seeds that noise is drawn from",
 }
 
 
@@ -75,8 +74,6 @@ def _pairs(
 ) -> Iterator[str]:
     """What each part was and is, of whose name."""
     for part in differ:
-        if part == "seeds":
-            continue
         of = labels["checkpoint"] if part == "checkpoint" else labels["task"]
         old, new = before[part], now[part]
         if part != "task_version":

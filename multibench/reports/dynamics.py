@@ -61,7 +61,7 @@ def step_curves(
         for evaluation in evaluations:
             having = [c for c in steps if evaluation in Results(c.runs).evaluations()]
             tensor = Results([run for chosen in having for run in chosen.runs]).predictions(evaluation)
-            if tensor.labels is None or len(having) < 2:
+            if tensor.labels is None or len(having) < 2 or len(tensor.ids) < 2:
                 continue
             info = {**tensor.run_info(), "step": [run["step"] for run in tensor.runs]}
             for name in metrics_of(having[0], evaluation, metric):

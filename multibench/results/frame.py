@@ -123,9 +123,9 @@ class PredictionTensor:
         """One pretraining seed is one set of weights: raise ``ResultsError`` where it is not."""
         found: dict[tuple[Any, ...], dict[str, Any]] = {}
         for run, seed in zip(self.runs, self._seeds()[0], strict=True):
-            key = (run["family"], run["parameters"], run["step"], seed)
+            key = (run.get("family"), run.get("parameters"), run.get("step"), seed)
             other = found.setdefault(key, run)
-            if other["weights"] != run["weights"]:
+            if other.get("weights") != run.get("weights"):
                 shown = short_digests([other["weights"], run["weights"]])
                 raise ResultsError(
                     f"{other['run_id']} and {run['run_id']} are both called seed {seed} of {run['family']}, and their "
@@ -270,9 +270,10 @@ class Results:
         outputs = np.empty((len(having), *first.outputs.shape), dtype=np.float32)
         for i, run in enumerate(having):
             part = first if i == 0 else run.predictions(evaluation)
-            if part.ids != first.ids or part.outputs.shape != first.outputs.shape:
+            same = part.ids == first.ids and part.outputs.shape == first.outputs.shape
+            if not same or not _equal(part.labels, first.labels):
                 raise ResultsError(
-                    f"{run.store.path(run.run_id)} has other examples or outputs for {evaluation} than "
+                    f"{run.store.path(run.run_id)} has other examples, labels or outputs for {evaluation} than "
                     f"{having[0].store.path(having[0].run_id)}, though their data fingerprints agree."
                 )
             outputs[i] = part.outputs
@@ -281,6 +282,10 @@ class Results:
         return PredictionTensor(
             evaluation, fields, first.ids, first.labels, outputs, bool(reference["as_released"]) and trained
         )
+
+
+def _equal(one: NDArray[Any] | None, other: NDArray[Any] | None) -> bool:
+    return one is other is None or (one is not None and other is not None and np.array_equal(one, other))
 
 
 def _refuse_other_data(runs: Iterable[StoredRun], evaluation: str, fingerprint: str) -> None:

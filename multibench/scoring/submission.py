@@ -16,7 +16,7 @@ from multibench.results.frame import StoredRun
 from multibench.scoring.glue import SUBMISSION
 from multibench.tasks import TASKS, Task, find_task
 
-__all__ = ["answers_of", "export_glue_submission", "export_squad", "write_file"]
+__all__ = ["answers_of", "export_glue_submission", "export_squad", "stored_for", "write_file"]
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that zip knows: equal predictions give an equal file
 
@@ -90,7 +90,7 @@ def _tsv(run: StoredRun, evaluation: str) -> str:
     task = find_task(name)
     if not run.manifest["evaluations"][evaluation]["as_released"]:
         raise ResultsError(f"{run.run_id} was applied to data that are not the released {evaluation}")
-    stored = run.predictions(evaluation)
+    stored = stored_for(run, evaluation, task)
     rows = task.splits[split].rows
     position = {name: k for k, name in enumerate(stored.ids)}
     missing = [str(i) for i in range(rows) if str(i) not in position]
@@ -103,6 +103,26 @@ def _tsv(run: StoredRun, evaluation: str) -> str:
     return "".join(
         f"{line}\n" for line in (SUBMISSION.header, *(f"{i}\t{said[position[str(i)]]}" for i in range(rows)))
     )
+
+
+def stored_for(run: StoredRun, evaluation: str, task: Task) -> Predictions:
+    """The predictions of a run on ``evaluation``, which are such as ``task`` has.
+
+    Raises ``ResultsError`` if they have another number of outputs, or labels that are none of the task's classes.
+    """
+    stored = run.predictions(evaluation)
+    width = len(ANSWER_OUTPUTS) if task.kind == "span" else task.outputs
+    if stored.outputs.shape[1] != width:
+        raise ResultsError(
+            f"{run.run_id} has {stored.outputs.shape[1]} outputs an example for {evaluation}; the task has {width}."
+        )
+    if task.kind == "classification" and stored.labels is not None:
+        whole = stored.labels.dtype == np.int64
+        if not whole or not ((stored.labels >= 0) & (stored.labels < width)).all():
+            raise ResultsError(
+                f"{run.run_id} has labels for {evaluation} that are no classes of the task; expected 0 to {width - 1}."
+            )
+    return stored
 
 
 def _said(task: Task, stored: Predictions) -> list[str]:
@@ -123,10 +143,11 @@ def answers_of(run: StoredRun, evaluation: str) -> dict[str, str]:
     An imported run has no threshold that is known: its answers stand as they are. Raises ``ResultsError`` if the
     predictions are none of spans.
     """
-    stored = run.predictions(evaluation)
+    task = find_task(evaluation.partition(".")[0])
+    stored = stored_for(run, evaluation, task)
     if stored.texts is None:
         raise ResultsError(f"The predictions of {run.run_id} for {evaluation} hold no texts.")
-    unanswerable = find_task(evaluation.partition(".")[0]).unanswerable
+    unanswerable = task.unanswerable
     odds = stored.outputs[:, ANSWER_OUTPUTS.index("null_odds")]
     given = given_answers(stored.texts, odds, run.fields.get("null_threshold") if unanswerable else None)
     return dict(zip(stored.ids, given, strict=True))

@@ -238,13 +238,14 @@ def _estimate(
     error = half = math.nan
     caveat = ""
     if not math.isnan(value):
-        of_examples, of_seeds, n_left = float(examples.var(ddof=1)) / n, 0.0, len(without)
+        of_examples = float(examples.var(ddof=1)) / n if n > 1 else math.nan
+        of_seeds, n_left = 0.0, len(without)
         if n_left > 1 and not np.isnan(without).any():
             of_seeds = (n_left - 1) / n_left * float(((without - without.mean()) ** 2).sum())
         else:
             caveat = "too few pretraining seeds: the interval covers examples only"
         variance = of_examples + of_seeds
-        spread = of_examples**2 / (n - 1) + of_seeds**2 / max(n_left - 1, 1)
+        spread = of_examples**2 / max(n - 1, 1) + of_seeds**2 / max(n_left - 1, 1)
         df = variance**2 / spread if spread > 0 else math.inf
         error = math.sqrt(variance)
         half = error * float(stdtrit(min(df, 1e9), (1 + level) / 2))

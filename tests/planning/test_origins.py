@@ -13,6 +13,7 @@ from multibench.errors import SuiteError
 from multibench.planning import PlannedRun
 from multibench.seeds import Seeds, derive_nested_seeds, derive_seeds
 from tests.support.command import multibench
+from tests.support.stored import a_record
 from tests.support.tiny import RECIPE, Bench, make_bench, make_checkpoint
 
 
@@ -200,15 +201,12 @@ def _store_as_diverged(bench: Bench) -> None:
     for run in bench.plan().runs:
         assert run.identity is not None
         record = {
+            **a_record()[1],
             "status": "diverged",
             "reason": "the loss became NaN",
             "identity": run.identity.to_dict(),
             "labels": run.labels(),
-            "suite": {"name": bench.store.folder.name, "recipe": "modern_glue", "selection": "none"},
             "settings": run.settings.model_dump(mode="json"),
-            "evaluations": {},
-            "training": {},
-            "provenance": {},
         }
         bench.store.write(run.identity.run_id, record, {}, {})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -238,10 +239,10 @@ def test_the_folder_says_that_it_holds_two_generations(tmp_path: Path) -> None:
     assert "weights=DIGITS" in outcome.out
 
 
-def test_own_heads_with_other_orders_of_classes_are_one_setting(tmp_path: Path) -> None:
-    """Which output means which class belongs to each checkpoint's head; it is no hyperparameter of a recipe."""
-    for seed, order in ((0, [0, 1]), (1, [1, 0])):
-        folder = tmp_path / "suite/runs" / _store(tmp_path, seed, 0)
+def _own_heads(folder: Path, orders: dict[int, list[int]]) -> None:
+    """A run of each seed's own head; which output is which class is in the identity alone, and no field of runs."""
+    for k, (seed, order) in enumerate(orders.items()):
+        run = folder / "suite/runs" / _store(folder, seed, k, weights=f"{seed}" * 64)
 
         def own_head(manifest: dict[str, Any], order: list[int] = order) -> None:
             manifest["labels"].update(finetuning_seed=None)
@@ -249,9 +250,23 @@ def test_own_heads_with_other_orders_of_classes_are_one_setting(tmp_path: Path) 
             manifest["identity"]["hyperparameters"] = {"max_length": 128, "class_order": order}
             del manifest["training_data"]
 
-        _rename(folder, own_head)
-    chosen = select_settings(Results.open(tmp_path))
-    assert [(one.varied, len(one.runs)) for one in chosen] == [({}, 2)]
+        _rename(run, own_head)
+
+
+def test_own_heads_may_have_their_classes_in_orders_of_their_own(tmp_path: Path) -> None:
+    _own_heads(tmp_path, {1: [0, 1], 2: [1, 0]})
+    (chosen,) = select_settings(Results.open(tmp_path))
+    assert (len(chosen.runs), chosen.varied) == (2, {})
+
+
+def test_one_head_read_in_two_orders_is_refused(tmp_path: Path) -> None:
+    _own_heads(tmp_path, {1: [0, 1]})
+    for folder in list((tmp_path / "suite/runs").iterdir()):
+        again = folder.with_name("again")
+        shutil.copytree(folder, again)
+        _rename(again, lambda m: m["identity"]["hyperparameters"].update(class_order=[1, 0]))
+    with pytest.raises(ResultsError, match="their identities differ in: settings"):
+        select_settings(Results.open(tmp_path))
 
 
 def test_short_digests_tell_apart_what_begins_alike() -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from multibench import api
-from multibench.results import Results, RunStore
+from multibench.results import Predictions, Results, RunStore
+from multibench.results.store import _write_predictions, read_predictions
 from tests.support.command import Outcome, multibench
 from tests.support.stored import a_record, reseal
 from tests.support.strangers import VERBS, store_all, words_of
@@ -261,7 +265,6 @@ def test_predictions_of_other_types_are_refused(tmp_path: Path, column: str) -> 
     import pyarrow.parquet as pq
 
     from multibench.errors import ResultsError
-    from multibench.results.store import read_predictions
 
     columns: dict[str, Any] = {
         "id": pa.array(["0", "1"]),
@@ -275,3 +278,47 @@ def test_predictions_of_other_types_are_refused(tmp_path: Path, column: str) -> 
         pq.write_table(pa.table({**columns, column: wrong}), path)
         with pytest.raises(ResultsError, match="cannot be read as predictions"):
             read_predictions(path)
+
+
+def _rewrite(folder: Path, change: Callable[[Predictions], Predictions]) -> None:
+    """Other predictions for a run, with checksums that are right."""
+    path = folder / "predictions/rte.dev.parquet"
+    _write_predictions(path, change(read_predictions(path)))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    reseal(folder, lambda manifest: manifest["checksums"].update({"predictions/rte.dev.parquet": digest}))
+
+
+def _cut(stored: Predictions, count: int) -> Predictions:
+    labels = None if stored.labels is None else stored.labels[:count]
+    return Predictions(stored.ids[:count], stored.outputs[:count], labels)
+
+
+MISFITS: dict[str, Callable[[Predictions], Predictions]] = {
+    "a label of no class": lambda p: replace(p, labels=np.full(len(p.ids), 7)),
+    "a negative label": lambda p: replace(p, labels=np.full(len(p.ids), -3)),
+    "fractions as labels": lambda p: replace(p, labels=np.full(len(p.ids), 0.5)),
+    "no labels": lambda p: replace(p, labels=None),
+    "one output": lambda p: replace(p, outputs=p.outputs[:, :1]),
+    "four outputs": lambda p: replace(p, outputs=np.tile(p.outputs, 2)),
+    "no number": lambda p: replace(p, outputs=p.outputs * np.float32("nan")),
+    "no example": lambda p: _cut(p, 0),
+    "one example": lambda p: _cut(p, 1),
+    "answers": lambda p: replace(p, texts=("x",) * len(p.ids)),
+}
+
+
+@pytest.mark.parametrize("misfit", MISFITS.values(), ids=MISFITS)
+def test_predictions_that_fit_no_task_end_in_a_sentence(
+    runs: list[Path], misfit: Callable[[Predictions], Predictions]
+) -> None:
+    for folder in runs:
+        _rewrite(folder, misfit)
+    for verb in ("scores", "dynamics", "instances", "difficulty", "export"):
+        outcome = multibench(*words_of(verb, runs[0].parents[2]))
+        assert _said_well(outcome), outcome
+
+
+def test_one_run_with_other_labels_is_named(runs: list[Path]) -> None:
+    _rewrite(runs[0], lambda stored: replace(stored, labels=np.zeros(len(stored.ids), np.int64)))
+    sentence = multibench(*words_of("instances", runs[0].parents[2])).refusal()
+    assert "has other examples, labels or outputs for rte.dev" in sentence

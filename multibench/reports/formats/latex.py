@@ -86,7 +86,7 @@ def latex_text(table: Table) -> str:
     def line(cells: Sequence[str]) -> str:
         safe = [latex_safe(cell) for cell in cells]
         # After the \\ of the line before, a bracket or a star would be taken for its argument.
-        return ("{}" if safe[0][:1] in ("[", "*") else "") + " & ".join(safe) + r" \\"
+        return ("{}" if safe and safe[0][:1] in ("[", "*") else "") + " & ".join(safe) + r" \\"
 
     sides = "".join("r" if _is_number(table, name) else "l" for name in table.columns)
     comments = [f"% {one_line(text)}" for text in (table.title, *table.notes)]

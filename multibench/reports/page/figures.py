@@ -33,6 +33,8 @@ def figures_of(
     ``dot`` is the title of the dot of a row, in figures of single runs.
     """
     made: list[Figure] = []
+    if not table.rows:
+        return ()
     subject = next(column for column in table.columns if column not in {"run", "evaluation"})
     for evaluation in dict.fromkeys(str(row["evaluation"]) for row in table.rows):
         rows = [row for row in table.rows if row["evaluation"] == evaluation]
