@@ -45,7 +45,7 @@ def generation_remarks(runs: Iterable[Planned], stored: Mapping[str, dict[str, A
     for run in planned:
         assert run.identity is not None
         identity = run.identity.to_dict()
-        wanted.setdefault(_name(run.labels(), identity), identity)
+        wanted.setdefault(_name(run.labels(), identity), {**identity, "origin": run.labels().get("origin")})
     counts: Counter[tuple[str, ...]] = Counter()
     pairs: dict[tuple[str, ...], dict[str, None]] = defaultdict(dict)
     for manifest in others:
@@ -54,6 +54,8 @@ def generation_remarks(runs: Iterable[Planned], stored: Mapping[str, dict[str, A
         if now is None:
             continue
         differ = tuple(part for part in _PARTS if identity[part] != now[part])
+        if "checkpoint" in differ:  # the seeds of a folder of one's own follow from its weights
+            differ = tuple(part for part in differ if part != "seeds")
         counts[differ] += 1
         pairs[differ] |= dict.fromkeys(_pairs(differ, manifest["labels"], identity, now))
     return [_sentence(differ, count, list(pairs[differ])) for differ, count in counts.items() if differ]
@@ -71,6 +73,9 @@ def _pairs(
     """What each part was and is, of whose name."""
     for part in differ:
         if part == "seeds":
+            origin = labels.get("origin")
+            if origin != now["origin"]:
+                yield f"{labels['checkpoint']}: stored for the origin {origin or 'unknown'}, now {now['origin']}"
             continue
         of = labels["checkpoint"] if part == "checkpoint" else labels["task"]
         old, new = before[part], now[part]
@@ -87,4 +92,5 @@ def _sentence(differ: tuple[str, ...], count: int, pairs: list[str]) -> str:
     listed = f" ({'; '.join(pairs[:3])}{more})" if pairs else ""
     verb = "differs" if differ == ("task_version",) else "differ"
     head = "1 stored run does not count: its" if one else f"{count} stored runs do not count: their"
-    return f"{head} {parts} {verb}{listed}. What is stored stays, and tables show it as a group of its own."
+    stays = "no table takes both" if differ == ("seeds",) else "tables show it as a group of its own"
+    return f"{head} {parts} {verb}{listed}. What is stored stays, and {stays}."

@@ -53,7 +53,17 @@ def test_the_origin_of_a_run_is_recorded_or_its_family_and_size() -> None:
 def _tensor(*runs: tuple[Any, ...]) -> PredictionTensor:
     """Of runs given as pretraining seed, fine-tuning seed, design."""
     fields = tuple(
-        {"checkpoint": "c", "pretraining_seed": p, "finetuning_seed": k, "finetuning_seed_design": design}
+        {
+            "family": "f",
+            "parameters": 7,
+            "step": None,
+            "weights": f"weights of {p}",
+            "run_id": f"{p} {k}",
+            "checkpoint": "c",
+            "pretraining_seed": p,
+            "finetuning_seed": k,
+            "finetuning_seed_design": design,
+        }
         for p, k, design in runs
     )
     outputs = np.zeros((len(runs), 2, 2), np.float32)
