@@ -50,7 +50,9 @@ def read_group(folder: Path, gold: Gold, families: dict[str, str]) -> tuple[list
     else:
         ids = tuple(str(i) for i in range(len(info)))
         labels = np.array([int(answer) for _, answer, *_ in keys], dtype=np.int64)
-        alone = Examples(task.name, facts.split, ids, (), labels, info.origin)
+        genders, _, occupations, participants = (tuple(column) for column in zip(*keys, strict=True))
+        said = {"gender": genders, "occupation": occupations, "participant": participants}
+        alone = Examples(task.name, facts.split, ids, (), labels, info.origin, metadata=said)
         examples = check_against_facts(task, alone, gold.accept_different)
     items = []
     for row in range(len(runs)):

@@ -20,6 +20,7 @@ from multibench.exchange.reading import Read, read_runs
 from multibench.metrics import METRICS
 from multibench.metrics.squad import answer_outputs, given_answers
 from multibench.results import Predictions, RunStore, provenance
+from multibench.results.clusters import groups_of, predictions_of
 from multibench.results.identity import ImportedIdentity
 from multibench.results.summary import collapse_evidence, evaluation_summary
 from multibench.suite.schema import RESERVED
@@ -127,7 +128,7 @@ def store_items(
         for name, each in examples.items()
     ]
     remarks += [each.remark for each in examples.values() if each.remark]
-    remarks += [*source.remarks, *_of_seeds(items, source.finetuning_seeds)]
+    remarks += [*source.remarks, *_of_seeds(items, source.finetuning_seeds), *_of_clusters(items, examples)]
     for task in dict.fromkeys(item.trained_on.name for item in items):
         runs = _grouped([item for item in items if item.trained_on.name == task])
         every = [item for run in runs for item in run.items.values()]
@@ -162,6 +163,23 @@ def _of_seeds(items: Sequence[Item], design: FinetuningSeeds) -> list[str]:
         "Whether equal fine-tuning seeds of several checkpoints share their noise is not known: they are analysed as "
         "if they did. Import with --finetuning-seeds nested or shared if you know."
     ]
+
+
+def _of_clusters(items: Sequence[Item], examples: dict[str, Examples]) -> list[str]:
+    """A sentence for each evaluation whose clusters or strata cannot be told from what was given."""
+    sentences = []
+    for name, task in {item.evaluation: item.task for item in items}.items():
+        groups = groups_of(task, examples[name])
+        for facts, codes, unit in (
+            (task.cluster, groups.clusters, task.cluster_unit or "clusters"),
+            (task.strata, groups.strata, task.stratum_unit or "strata"),
+        ):
+            if facts is not None and codes is None:
+                sentences.append(
+                    f"{name}: {unit} are not stored, since only the task's data name them (--data); without, its "
+                    "examples count as independent."
+                )
+    return sentences
 
 
 class _Stored:
@@ -279,14 +297,14 @@ def _predictions(item: Item, examples: Examples, read: Read) -> tuple[Prediction
     task, texts = item.task, read.texts
     if texts is None:
         assert read.outputs is not None
-        return Predictions(examples.ids, read.outputs, examples.labels), collapse_evidence(task, read.outputs)
+        return predictions_of(task, examples, read.outputs), collapse_evidence(task, read.outputs)
     odds = np.full(len(texts), np.nan) if read.null_odds is None else read.null_odds
     # Without a threshold that the source states, answers stand as they are given.
     threshold = item.settings.get("null_threshold")
     threshold = (math.inf if threshold is None else threshold) if task.unanswerable else None
     columns = answer_outputs(texts, odds, examples.gold_texts, threshold)
     given = given_answers(texts, odds, threshold)
-    return Predictions(examples.ids, columns, examples.labels, texts), collapse_evidence(task, columns, given)
+    return predictions_of(task, examples, columns, texts), collapse_evidence(task, columns, given)
 
 
 def _digest(predictions: Predictions) -> str:

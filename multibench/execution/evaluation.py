@@ -13,6 +13,7 @@ from multibench.execution.workshop import Workshop
 from multibench.metrics.squad import answer_outputs, given_answers
 from multibench.planning import PlannedRun
 from multibench.planning.heads import how_to_state
+from multibench.results.clusters import predictions_of
 from multibench.results.store import Predictions
 from multibench.results.summary import collapse_evidence, evaluation_summary
 from multibench.results.ties import keep_winners
@@ -129,7 +130,7 @@ def _evaluate(
             np.ascontiguousarray(outputs[:, list(order)]), np.argsort(list(order))[outputs.argmax(axis=1)]
         )
     outputs = in_classes_of(task, run.task, outputs)
-    return Predictions(examples.ids, outputs, examples.labels), collapse_evidence(task, outputs)
+    return predictions_of(task, examples, outputs), collapse_evidence(task, outputs)
 
 
 def _evaluate_spans(
@@ -150,7 +151,7 @@ def _evaluate_spans(
     outputs = answer_outputs(best.texts, best.null_odds, gold, threshold)
     answers = given_answers(best.texts, best.null_odds, threshold)
     evidence = collapse_evidence(task, outputs, answers)
-    return Predictions(examples.ids, outputs, examples.labels, best.texts), evidence
+    return predictions_of(task, examples, outputs, best.texts), evidence
 
 
 def in_classes_of(task: Task, trained: Task, outputs: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -19,12 +19,14 @@ __all__ = ["Cost", "Sequences", "machine_speed", "run_cost", "sequences"]
 # BERT on two CPU cores. Replaced by the measured rate as soon as one run of the suite is finished.
 _CPU_EFFICIENCY = 0.55
 
-# Sizes of stored runs, measured: what each has, a step of its history, an example's scores, an answer with its texts.
+# Sizes of stored runs, measured: what each has, a step of its history, an example's scores, an answer with its texts,
+# and the number of an example's cluster.
 _BYTES_PER_RUN = 6_000
 _BYTES_PER_STEP = 62
 _BYTES_PER_EXAMPLE = 2
 _BYTES_PER_OUTPUT = 3.8
 _BYTES_PER_ANSWER = 22
+_BYTES_PER_CLUSTER = 1.6
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def run_cost(
         scored = sequences(other, settings).times(rows)
         answer = _BYTES_PER_EXAMPLE + _BYTES_PER_OUTPUT * other.outputs
         size = rows * (_BYTES_PER_ANSWER if other.kind == "span" else answer)
+        size += rows * _BYTES_PER_CLUSTER * (other.cluster is not None)
         total += Cost(scored.tokens, _forward_flops(architecture, scored), size)
     return total
 

@@ -46,7 +46,7 @@ def generation_remarks(runs: Iterable[Planned], stored: Mapping[str, dict[str, A
     for run in planned:
         assert run.identity is not None
         identity, labels = run.identity.to_dict(), run.labels()
-        wanted.setdefault(_name(labels, identity), identity)
+        wanted.setdefault(_name(labels, identity), {**identity, "origin": labels.get("origin")})
         designs.add(labels.get("finetuning_seed_design"))
     counts: Counter[tuple[str, ...]] = Counter()
     pairs: dict[tuple[str, ...], dict[str, None]] = defaultdict(dict)
@@ -56,7 +56,7 @@ def generation_remarks(runs: Iterable[Planned], stored: Mapping[str, dict[str, A
         if now is None or design_of(manifest) not in designs:
             continue  # runs of another design have a remark of their own
         differ = tuple(part for part in _PARTS if identity[part] != now[part])
-        if "checkpoint" in differ:  # seeds follow from the weights where there is no pretraining seed
+        if "checkpoint" in differ:  # the seeds of a folder of one's own follow from its weights
             differ = tuple(part for part in differ if part != "seeds")
         counts[differ] += 1
         pairs[differ] |= dict.fromkeys(_pairs(differ, manifest["labels"], identity, now))
@@ -74,6 +74,11 @@ def _pairs(
 ) -> Iterator[str]:
     """What each part was and is, of whose name."""
     for part in differ:
+        if part == "seeds":
+            origin = labels.get("origin")
+            if origin != now["origin"]:
+                yield f"{labels['checkpoint']}: stored for the origin {origin or 'unknown'}, now {now['origin']}"
+            continue
         of = labels["checkpoint"] if part == "checkpoint" else labels["task"]
         old, new = before[part], now[part]
         if part != "task_version":
@@ -89,4 +94,5 @@ def _sentence(differ: tuple[str, ...], count: int, pairs: list[str]) -> str:
     listed = f" ({'; '.join(pairs[:3])}{more})" if pairs else ""
     verb = "differs" if differ == ("task_version",) else "differ"
     head = "1 stored run does not count: its" if one else f"{count} stored runs do not count: their"
-    return f"{head} {parts} {verb}{listed}. What is stored stays, and tables show it as a group of its own."
+    stays = "no table takes both" if differ == ("seeds",) else "tables show it as a group of its own"
+    return f"{head} {parts} {verb}{listed}. What is stored stays, and {stays}."

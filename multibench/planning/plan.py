@@ -172,7 +172,12 @@ def make_plan(
         start = _Start(checkpoint, folder, content, origin, design, seeds)
         for part in work:
             runs.extend(_runs_of(part, start, stored.manifests))
-    remarks = [*generation_remarks(runs, stored.manifests), *remarks]
+    alike = {
+        run_id: manifest
+        for run_id, manifest in stored.manifests.items()
+        if design_of(manifest) in (None, suite.finetuning_seed_design)
+    }
+    remarks = [*generation_remarks(runs, alike), *remarks]
     return Plan(suite, tuple(runs), tuple(remarks), frozenset(stored.damaged), stored.manifests)
 
 

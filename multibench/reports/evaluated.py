@@ -39,11 +39,7 @@ class Units:
 
 def units_of(tensor: PredictionTensor) -> Units:
     """The units of the examples in ``tensor``."""
-    return Units(
-        getattr(tensor, "clusters", None),
-        getattr(tensor, "strata", None),
-        getattr(tensor, "cluster_unit", "clusters"),
-    )
+    return Units(tensor.clusters, tensor.strata, tensor.cluster_unit)
 
 
 @dataclass(frozen=True, eq=False)

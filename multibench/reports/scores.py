@@ -165,6 +165,7 @@ def _scored(
         "method": estimate.method,
     }
     notes: list[str] = [*score_notes(evaluation, metric, tensor.as_released)]
+    notes += tensor.remarks
     collapsed = {run.run_id for run in chosen.runs if run.manifest["status"] == "collapsed"}
     if collapsed:
         notes.append(_collapse_note(title, one, collapsed, confidence))

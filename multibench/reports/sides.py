@@ -242,5 +242,5 @@ def _joined_arrays(
         base=filters[0],
         experiment=filters[1],
         at=at,
-        remarks=trained_apart(base.chosen, experiment.chosen),
+        remarks=(*base.tensor.remarks, *trained_apart(base.chosen, experiment.chosen)),
     )

@@ -99,4 +99,4 @@ def _notes(where: str, one: Evaluated, found: Components) -> list[str]:
         elif not source.told_from_zero:
             notes.append(f"{where}: the spread of {source.factor} cannot be told from 0.")
     notes += [f"{where}: {warning}." for warning in found.warnings]
-    return [*notes, *score_notes(one.evaluation, one.metric, one.tensor.as_released)]
+    return [*notes, *one.tensor.remarks, *score_notes(one.evaluation, one.metric, one.tensor.as_released)]

@@ -1,6 +1,6 @@
 """Stored runs: identity, provenance, the atomic store, and reading them back as tables and arrays."""
 
-from multibench.results.frame import PredictionTensor, Results
+from multibench.results.frame import PredictionTensor, Results, attach_clusters
 from multibench.results.identity import RunIdentity
 from multibench.results.selection import Chosen, select_settings
 from multibench.results.store import Predictions, RunStore
@@ -12,5 +12,6 @@ __all__ = [
     "Results",
     "RunIdentity",
     "RunStore",
+    "attach_clusters",
     "select_settings",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multibench.errors import ResultsError
+from multibench.results.clusters import BUILT_IN, ClusterSource, common_groups, described
 from multibench.results.design import Design, common_design, design_of, finetuning_labels, origin_of
 from multibench.results.filters import RunFilter, parse_filter
 from multibench.results.index import read_runs
@@ -21,7 +22,7 @@ from multibench.results.store import Predictions, RunStore
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PredictionTensor", "Results", "StoredRun", "find_stores"]
+__all__ = ["PredictionTensor", "Results", "StoredRun", "attach_clusters", "find_stores"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class StoredRun:
 
     store: RunStore
     manifest: dict[str, Any]
+    clusters_from: ClusterSource = field(default=BUILT_IN, repr=False, compare=False)
+    """Where clusters are looked for that were not stored with its predictions."""
 
     @property
     def run_id(self) -> str:
@@ -74,7 +77,8 @@ class StoredRun:
 
     def predictions(self, evaluation: str) -> Predictions:
         """Its predictions on ``task.split``. Raises ``ResultsError`` if there are none or they are damaged."""
-        return self.store.predictions(self.run_id, evaluation, self.manifest)
+        stored = self.store.predictions(self.run_id, evaluation, self.manifest)
+        return self.clusters_from.fill(stored, evaluation, self.manifest)
 
     def score(self, evaluation: str, metric: str) -> float:
         """A stored score; NaN where it is undefined or was not taken."""
@@ -89,6 +93,9 @@ class PredictionTensor:
     ``outputs`` float32 ``(n_runs, n_examples, n_outputs)``; ``labels`` ``(n_examples,)`` or None;
     ``ids`` names the examples; ``runs[i]`` holds the fields of run i (pretraining seed,
     fine-tuning seed, ...). ``as_released`` is False if the data differs from the released one.
+    ``clusters`` int64 ``(n_examples,)`` numbers what examples share that are not independent (``cluster_unit``, in the
+    plural: articles), and ``strata`` the fixed parts of the benchmark (``stratum_unit``); None where there are none,
+    or ``remarks`` say in sentences that they are not known.
     """
 
     evaluation: str
@@ -97,6 +104,12 @@ class PredictionTensor:
     labels: NDArray[Any] | None
     outputs: NDArray[np.float32]
     as_released: bool
+    clusters: NDArray[np.int64] | None = None
+    cluster_unit: str = "examples"
+    """What a sample of examples is drawn by: their clusters, or they themselves."""
+    strata: NDArray[np.int64] | None = None
+    stratum_unit: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def design(self) -> Design:
@@ -195,19 +208,21 @@ class Results:
         return self._partition or Partition(self.stored)
 
     @classmethod
-    def open(cls, path: Path | str) -> Results:
+    def open(cls, path: Path | str, data: Path | str | None = None) -> Results:
         """All runs below ``path`` that match their checksums; one that two suites share counts once.
 
-        Those that do not are left out and named in ``damaged``, whichever of their files it is. Raises
-        ``ResultsError`` if there are no results, ``SchemaError`` for another schema version.
+        Those that do not are left out and named in ``damaged``, whichever of their files it is. ``data`` is a folder of
+        the tasks' data, where clusters are looked for that older runs were stored without. Raises ``ResultsError`` if
+        there are no results, ``SchemaError`` for another schema version.
         """
         runs: dict[str, StoredRun] = {}
         damaged: list[str] = []
+        source = BUILT_IN if data is None else ClusterSource(Path(data))
         for store in find_stores(Path(path)):
             stored = read_runs(store, verify=True)
             damaged += stored.damaged.values()
             for run_id, manifest in stored.manifests.items():
-                found = StoredRun(store, manifest)
+                found = StoredRun(store, manifest, source)
                 if run_id not in runs or found.completeness > runs[run_id].completeness:
                     runs[run_id] = found
         return cls([runs[run_id] for run_id in sorted(runs)], damaged)
@@ -268,6 +283,7 @@ class Results:
         _refuse_other_data(having, evaluation, reference["data"])
         first = having[0].predictions(evaluation)
         outputs = np.empty((len(having), *first.outputs.shape), dtype=np.float32)
+        groups = common_groups([first], evaluation)
         for i, run in enumerate(having):
             part = first if i == 0 else run.predictions(evaluation)
             same = part.ids == first.ids and part.outputs.shape == first.outputs.shape
@@ -277,15 +293,31 @@ class Results:
                     f"{having[0].store.path(having[0].run_id)}, though their data fingerprints agree."
                 )
             outputs[i] = part.outputs
+            groups = common_groups([groups, part], evaluation)
         fields = tuple(run.fields for run in having)
         trained = all((run.manifest.get("training_data") or {}).get("as_released", True) for run in having)
         return PredictionTensor(
-            evaluation, fields, first.ids, first.labels, outputs, bool(reference["as_released"]) and trained
+            evaluation,
+            fields,
+            first.ids,
+            first.labels,
+            outputs,
+            bool(reference["as_released"]) and trained,
+            **described(groups, having[0].clusters_from, evaluation, [run.manifest for run in having]),
         )
 
 
 def _equal(one: NDArray[Any] | None, other: NDArray[Any] | None) -> bool:
     return one is other is None or (one is not None and other is not None and np.array_equal(one, other))
+
+
+def attach_clusters(results: Results, data: Path | str) -> Results:
+    """The same runs; clusters and strata that were not stored with them are looked for below ``data``.
+
+    They are taken where the data are those that the runs were scored on; ``PredictionTensor.remarks`` say where not.
+    """
+    source = ClusterSource(Path(data))
+    return Results([replace(run, clusters_from=source) for run in results.stored], results.damaged)
 
 
 def _refuse_other_data(runs: Iterable[StoredRun], evaluation: str, fingerprint: str) -> None:

@@ -91,6 +91,8 @@ class _Evaluation(_Part):
     data: str
     as_released: bool
     origin: str = ""
+    cluster_unit: str = ""
+    stratum_unit: str = ""
     evaluate: dict[str, _Module] = {}
 
 

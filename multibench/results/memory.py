@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from multibench.results.frame import Results, StoredRun
+import numpy as np
+
+from multibench.results.frame import Results
 from multibench.results.store import Predictions, RunStore
 
 __all__ = ["remembering"]
@@ -31,11 +34,20 @@ class _RememberingStore(RunStore):
         first = self._examples.setdefault(evaluation, found)
         if found.ids == first.ids:
             # Ids take more memory than outputs; the same ones are kept once.
-            found = Predictions(first.ids, found.outputs, found.labels, found.texts)
+            found = replace(found, ids=first.ids, **_kept_once(first, found))
         if found.texts is None and found.outputs.nbytes <= self._room:
             self._room -= found.outputs.nbytes + (0 if found.labels is None else found.labels.nbytes)
             self._kept[run_id, evaluation] = found
         return found
+
+
+def _kept_once(first: Predictions, found: Predictions) -> dict[str, Any]:
+    """Clusters and strata of ``found``, as those of ``first`` where they are equal."""
+    kept = {}
+    for name in ("clusters", "strata"):
+        own, other = getattr(found, name), getattr(first, name)
+        kept[name] = other if own is not None and np.array_equal(own, other) else own
+    return kept
 
 
 def remembering(results: Results, room: int = ROOM) -> Results:
@@ -44,5 +56,5 @@ def remembering(results: Results, room: int = ROOM) -> Results:
     Texts of span tasks are not kept. The files must not change meanwhile.
     """
     stores = {run.store.folder: _RememberingStore(run.store.folder, room) for run in results.stored}
-    runs = [StoredRun(stores[run.store.folder], run.manifest) for run in results.stored]
+    runs = [replace(run, store=stores[run.store.folder]) for run in results.stored]
     return Results(runs, results.damaged, results.partition)

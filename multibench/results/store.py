@@ -47,13 +47,16 @@ class Predictions:
     ``outputs`` float32 ``(n, outputs)``: class scores in the task's label order, one score, or for spans
     the columns of ``multibench.metrics.squad.ANSWER_OUTPUTS``. ``labels`` int64 or float64 ``(n,)``, None
     where the split has none. ``texts``, for spans only, are the best non-null answers ``(n,)``: with
-    the null odds in ``outputs`` they give the answers under any threshold.
+    the null odds in ``outputs`` they give the answers under any threshold. ``clusters`` and ``strata`` are int64
+    numbers ``(n,)`` of what each example shares with others (an article), and of the fixed part that it belongs to.
     """
 
     ids: tuple[str, ...]
     outputs: NDArray[np.float32]
     labels: NDArray[Any] | None
     texts: tuple[str, ...] | None = None
+    clusters: NDArray[np.int64] | None = None
+    strata: NDArray[np.int64] | None = None
 
 
 def _error_number(error: Exception) -> int | None:
@@ -100,12 +103,15 @@ def _write_predictions(path: Path, predictions: Predictions) -> None:
         columns[name] = pa.array(np.ascontiguousarray(predictions.outputs[:, k]))
     if predictions.texts is not None:
         columns["text"] = pa.array(predictions.texts, pa.string())
+    shared = {"cluster": predictions.clusters, "stratum": predictions.strata}
+    codes = {name: pa.array(each, pa.int32()) for name, each in shared.items() if each is not None}
     pq.write_table(
-        pa.table(columns),
+        pa.table({**columns, **codes}),
         path,
         compression="zstd",
         use_dictionary=False,
         use_byte_stream_split=names,
+        column_encoding=dict.fromkeys(codes, "DELTA_BINARY_PACKED") or None,
         write_statistics=False,
     )
 
@@ -128,6 +134,8 @@ def read_predictions(path: Path, content: bytes | None = None) -> Predictions:
             outputs=outputs,
             labels=table["label"].to_numpy() if "label" in table.column_names else None,
             texts=tuple(table["text"].to_pylist()) if "text" in table.column_names else None,
+            clusters=_codes(table, "cluster"),
+            strata=_codes(table, "stratum"),
         )
         _refuse_types(found)
         return found
@@ -146,6 +154,15 @@ def _refuse_types(found: Predictions) -> None:
         raise ValueError("its labels are no numbers.")
     if found.texts is not None and not all(isinstance(text, str) for text in found.texts):
         raise ValueError("its answers are no texts.")
+
+
+def _codes(table: Any, name: str) -> NDArray[np.int64] | None:
+    if name not in table.column_names:
+        return None
+    values = table[name].to_numpy()
+    if values.dtype.kind != "i" or (values < 0).any():
+        raise ValueError(f"its column '{name}' holds other things than numbers from 0.")
+    return np.asarray(values, dtype=np.int64)
 
 
 def _sha256(path: Path) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multibench.metrics import METRICS
+from multibench.results.clusters import groups_of, unit_names
 from multibench.tasks import Examples, Task
 
 __all__ = ["collapse_evidence", "evaluation_summary"]
@@ -38,6 +39,7 @@ def evaluation_summary(
         "as_released": examples.as_released,
         "origin": examples.origin_name,
         **({"left_out": examples.left_out} if examples.left_out else {}),
+        **unit_names(task, groups_of(task, examples)),
     }
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from multibench.errors import DataError
 from multibench.tasks.task import SplitFacts, Task
 
-__all__ = ["Answer", "Examples", "check_against_facts", "clusters"]
+__all__ = ["Answer", "Examples", "check_against_facts", "clusters", "strata"]
 
 T = TypeVar("T")
 
@@ -135,9 +135,21 @@ def clusters(task: Task, examples: Examples) -> tuple[str, ...] | None:
 
     None if the task's facts name no such thing, or the source of the examples did not have it.
     """
-    if task.cluster in task.inputs:
-        return examples.texts[task.inputs.index(task.cluster)]
-    return examples.metadata.get(task.cluster or "")
+    return _column(task, examples, task.cluster)
+
+
+def strata(task: Task, examples: Examples) -> tuple[str, ...] | None:
+    """Which fixed part of the benchmark each example belongs to, ``(n,)``; None as for ``clusters``."""
+    return _column(task, examples, task.strata)
+
+
+def _column(task: Task, examples: Examples, name: str | None) -> tuple[str, ...] | None:
+    if name is None:
+        return None
+    if name in task.inputs:
+        # Examples of which only the labels are known have no texts.
+        return examples.texts[task.inputs.index(name)] if examples.texts else None
+    return examples.metadata.get(name)
 
 
 def _difference(task: Task, facts: SplitFacts, examples: Examples) -> str | None:

@@ -26,7 +26,7 @@ from multibench.tasks.squad import read_squad
 from multibench.tasks.table import Table
 from multibench.tasks.task import Task
 
-__all__ = ["DataSources", "load_split"]
+__all__ = ["DataSources", "load_local", "load_split"]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,28 @@ def load_split(task: Task, split: str, sources: DataSources) -> Examples:
     return check_against_facts(task, examples, task.name in sources.accept_different)
 
 
+def load_local(task: Task, split: str, root: Path | None) -> Examples | None:
+    """The examples of one split, from files below ``root`` or built in, whatever their number; None if not there.
+
+    Raises ``DataError`` for files that cannot be read. The Hub is not asked.
+    """
+    if isinstance(task, CutTask) and split in ("train", HELD_OUT):
+        train = load_local(task.whole, "train", root)
+        return None if train is None else part_of(task, train, split)
+    return _load_here(task, split, DataSources(root))
+
+
 def _load(task: Task, split: str, sources: DataSources) -> Examples:
+    here = _load_here(task, split, sources)
+    if here is not None:
+        return here
+    if task.hub is None:
+        raise DataError(f"{task.name}.{split} was not found. {_where_to_put_it(task, split, sources)}")
+    return _from_hub(task, split, sources)
+
+
+def _load_here(task: Task, split: str, sources: DataSources) -> Examples | None:
+    """From files or built in; None if there are none."""
     if sources.root is not None:
         if not sources.root.is_dir():
             raise DataError(f"--data {sources.root} is not a folder.")
@@ -112,9 +133,7 @@ def _load(task: Task, split: str, sources: DataSources) -> Examples:
             Table(columns, range(len(rows)), "built in"),
             Columns(task.inputs, task.builtin.label if task.splits[split].labelled else None, ids="id"),
         )
-    if task.hub is None:
-        raise DataError(f"{task.name}.{split} was not found. {_where_to_put_it(task, split, sources)}")
-    return _from_hub(task, split, sources)
+    return None
 
 
 def _from_file(task: Task, split: str, file: _File) -> Examples:

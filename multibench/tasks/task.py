@@ -68,7 +68,15 @@ class Task(Facts):
     metadata: tuple[str, ...] = ()
     """Columns kept beside the examples where a source has them; for scores of parts, and for clusters."""
     cluster: str | None = None
-    """The input or metadata that examples which are not independent share."""
+    """The input or metadata that examples which are not independent share: a sample of those that there might be."""
+    cluster_unit: str | None = None
+    """What the clusters are, in the plural: ``articles``."""
+    strata: str | None = None
+    """The input or metadata that names fixed parts, which a score averages with the weights that they have."""
+    stratum_unit: str | None = None
+    """What the strata are, in the plural: ``subcases``."""
+    strata_reason: str | None = None
+    """Why they are fixed, and no sample of others that there might have been."""
     mean_tokens: float
     """Mean length of a training example, uncut, in uncased WordPieces; for estimates of cost only."""
     context_tokens: dict[int, int] = Field(default_factory=dict)
@@ -95,6 +103,7 @@ class Task(Facts):
             raise ValueError("'unanswerable' and 'context_tokens' are for span tasks only")
         if self.cluster is not None and self.cluster not in (*self.inputs, *self.metadata):
             raise ValueError(f"'cluster' names {self.cluster}, which is no input and not among 'metadata'")
+        self._refuse_groups()
         if self.merges is not None and set(self.merges) != set(self.labels):
             raise ValueError(f"'merges' speaks of {sorted(self.merges)}, the labels are {list(self.labels)}")
         missing = set(self.evaluations) - set(self.splits)
@@ -108,6 +117,19 @@ class Task(Facts):
             if layout is not None:
                 self._refuse_layout(name, layout)
         return self
+
+    def _refuse_groups(self) -> None:
+        """Raise ``ValueError`` for strata or units that say nothing."""
+        if self.strata is not None and self.strata not in (*self.inputs, *self.metadata):
+            raise ValueError(f"'strata' names {self.strata}, which is no input and not among 'metadata'")
+        if self.strata is not None and self.strata == self.cluster:
+            raise ValueError(f"{self.strata} is a sample ('cluster') or fixed ('strata'), not both")
+        if self.strata is not None and not self.strata_reason:
+            raise ValueError("'strata' needs a 'strata_reason': why these parts are no sample of others")
+        if self.cluster_unit is not None and self.cluster is None:
+            raise ValueError("'cluster_unit' says nothing without 'cluster'")
+        if self.strata is None and (self.stratum_unit is not None or self.strata_reason is not None):
+            raise ValueError("'stratum_unit' and 'strata_reason' say nothing without 'strata'")
 
     def _refuse_layout(self, name: str, layout: FileLayout) -> None:
         """Raise ``ValueError`` if the files of ``layout`` cannot hold this task's examples."""

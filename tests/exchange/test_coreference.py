@@ -86,6 +86,17 @@ def _import(folder: Path, out: Path, data: Path | None = None, **options: Any) -
     return Results.open(out)
 
 
+@pytest.mark.parametrize("with_data", [False, True])
+def test_occupations_are_stored_with_the_choices(
+    folder: Path, data: Path, tmp_path: Path, with_data: bool
+) -> None:
+    results = _import(folder, tmp_path / "results", data if with_data else None)
+    tensor = results.where("family=multiberts").predictions("winogender.test")
+    assert tensor.clusters is not None
+    assert tensor.cluster_unit == "occupations"
+    assert tensor.clusters.tolist() == np.repeat(range(len(OCCUPATIONS)), 12).tolist()
+
+
 def _accuracies(folder: Path, group: str) -> dict[tuple[int, int], float]:
     said = np.loadtxt(folder / group / "preds.tsv")
     scores = (said == _answers()).mean(axis=1).tolist()

@@ -198,6 +198,26 @@ def test_a_folder_of_runs_that_were_made_here_is_left_alone(copy: Path, tmp_path
     assert len(RunStore(tmp_path / "GLUE_runs").run_ids()) == 1
 
 
+def test_labels_alone_do_not_name_premises_and_the_import_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "GLUE"
+    (folder / "MNLI").mkdir(parents=True)
+    labels = np.arange(60) % 3
+    (folder / "MNLI_dev_labels").write_text("".join(f"{label}\n" for label in labels))
+    np.savetxt(folder / "MNLI/run.tsv", 4.0 * np.eye(3)[labels], delimiter="\t")
+    cells = {"task": "MNLI", "pretrain_id": "0", "n_steps": "2M", "lr": "2e-05", "ft_seed": "0"}
+    row = {"file": "MNLI/run.tsv", **cells, "release": "multiberts"}
+    (folder / "index.tsv").write_text("\t".join(row) + "\n" + "\t".join(row.values()) + "\n")
+    classes = {"mnli": ["contradiction", "entailment", "neutral"]}
+    done = import_google_predictions(
+        folder, tmp_path / "results", class_order=classes, accept_different_data=True
+    )
+    (remark,) = (remark for remark in done.remarks if "premises" in remark)
+    assert "only the task's data name them (--data)" in remark
+    tensor = Results.open(tmp_path / "results").predictions("mnli.dev_matched")
+    assert tensor.clusters is None
+    assert "which examples share premises" in tensor.remarks[0]
+
+
 def test_the_class_order_is_found_when_columns_are_swapped(
     copy: Path, tmp_path: Path, release: Release
 ) -> None:

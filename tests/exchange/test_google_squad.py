@@ -42,7 +42,7 @@ def _rows() -> list[Row]:
         Row(
             (f"What of {name}?", CONTEXT),
             [Answer(text, CONTEXT.index(text)) for text in texts],
-            {"title": "Animals"},
+            {"title": "Animals" if name < "q3" else "Towns"},
         )
         for name, texts in GOLD.items()
     ]
@@ -74,6 +74,13 @@ def results(folder: Path, tmp_path: Path) -> Path:
     done = import_google_predictions(folder, tmp_path / "results", accept_different_data=True)
     assert (done.new, done.absent) == (4, ())
     return tmp_path / "results"
+
+
+def test_articles_are_stored_with_the_answers(results: Path) -> None:
+    tensor = Results.open(results).predictions("squad_v2.dev")
+    assert tensor.clusters is not None
+    assert (tensor.clusters.tolist(), tensor.cluster_unit) == ([0, 0, 0, 1, 1, 1], "articles")
+    assert tensor.remarks == ()
 
 
 def test_scores_are_those_of_the_official_script(folder: Path, results: Path) -> None:

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from multibench.exchange import import_predictions
 from multibench.results import Results
+from multibench.tasks import find_task
 from tests.exchange.support import write_labels
 from tests.support.command import multibench
+from tests.tasks.written import Row, write_split
 
 EXAMPLES, CLASSES = 60, 3
 MNLI = ("entailment", "neutral", "contradiction")
@@ -80,6 +82,21 @@ def _check(results: Results, scores: NDArray[np.float64], exact: bool = True) ->
         if exact:
             np.testing.assert_array_equal(outputs, expected.astype(np.float32))
         np.testing.assert_array_equal(outputs.argmax(axis=1), expected.argmax(axis=1))
+
+
+def test_premises_are_stored_with_predictions_of_inference(
+    scores: NDArray[np.float64], labels: NDArray[np.int64], tmp_path: Path
+) -> None:
+    task = find_task("mnli")
+    assert task.official is not None
+    rows = [Row((f"premise {i % 7}", f"{i}"), label) for i, label in enumerate(labels.tolist())]
+    write_split(tmp_path / "data", task, task.official, "dev_matched", rows)
+    np.save(tmp_path / "cube.npy", scores)
+    index = _write_index(tmp_path / "index.tsv", _rows())
+    results = _imported(tmp_path / "cube.npy", index, tmp_path / "data", tmp_path / "results")
+    tensor = results.predictions("mnli.dev_matched")
+    assert tensor.clusters is not None
+    assert (tensor.clusters.tolist(), tensor.cluster_unit) == ([i % 7 for i in range(EXAMPLES)], "premises")
 
 
 @pytest.mark.parametrize("ending", ["tsv", "csv", "jsonl"])

@@ -8,6 +8,7 @@ import pytest
 
 from multibench.exchange import export_google_predictions, import_google_predictions
 from multibench.results import Results
+from multibench.tasks import DataSources, find_task, load_split
 from tests.scoring.test_official import ACCURACIES
 
 pytestmark = pytest.mark.shared
@@ -31,6 +32,23 @@ def test_the_accuracies_are_those_of_their_readme(
         for run in Results.open(tmp_path).stored
     }
     assert found == pytest.approx(ACCURACIES, abs=1e-9)
+
+
+@pytest.mark.parametrize("with_data", [False, True])
+def test_premises_are_known_at_the_import_or_later(
+    folder: Path, shared_dir: Path, tmp_path: Path, with_data: bool
+) -> None:
+    data = shared_dir / "data" / "glue-partial"
+    done = import_google_predictions(folder, tmp_path, data=data if with_data else None)
+    assert any("premises are not stored" in remark for remark in done.remarks) != with_data
+    stored = Results.open(tmp_path).predictions("mnli.dev_matched")
+    assert (stored.clusters is not None) == with_data
+    tensor = Results.open(tmp_path, data=data).predictions("mnli.dev_matched")
+    assert tensor.clusters is not None
+    assert (tensor.clusters.shape, tensor.cluster_unit, tensor.remarks) == ((9815,), "premises", ())
+    premises = load_split(find_task("mnli"), "dev_matched", DataSources(data)).texts[0]
+    pairs = set(zip(premises, tensor.clusters.tolist(), strict=True))
+    assert len(pairs) == len(set(premises)) == tensor.clusters.max() + 1
 
 
 def test_exported_again_they_are_the_same_files_but_for_zeros(folder: Path, tmp_path: Path) -> None:

@@ -206,7 +206,11 @@ def _store_as_diverged(bench: Bench) -> None:
             "reason": "the loss became NaN",
             "identity": run.identity.to_dict(),
             "labels": run.labels(),
+            "suite": {"name": "tiny", "recipe": "modern_glue", "selection": "none"},
             "settings": run.settings.model_dump(mode="json"),
+            "evaluations": {},
+            "training": {},
+            "provenance": {},
         }
         bench.store.write(run.identity.run_id, record, {}, {})
 
@@ -234,6 +238,18 @@ def test_a_folder_of_the_other_design_is_continued_only_if_the_suite_says_so(ben
     assert (
         bench.plan().remarks[0].startswith("2 stored runs are `nested`: set `finetuning_seed_design: nested`")
     )
+
+
+def test_runs_of_another_origin_are_said_not_to_count(bench: Bench) -> None:
+    own = _path(bench, "bert", "f", pretraining_seed=0)
+    bench.write(checkpoints=[own])
+    _store_as_diverged(bench)
+    before = bench.plan().runs[0].origin
+    bench.write(checkpoints=[{**own, "paired_with": "multiberts"}])
+    (remark,) = bench.plan().remarks
+    assert remark.startswith("2 stored runs do not count: their seeds that noise is drawn from differ (")
+    assert f"stored for the origin {before}, now multiberts/109482240" in remark
+    assert "no table takes both" in remark
 
 
 def test_a_run_says_which_stored_runs_do_not_count(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

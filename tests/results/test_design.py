@@ -54,11 +54,11 @@ def _tensor(*runs: tuple[Any, ...]) -> PredictionTensor:
     """Of runs given as pretraining seed, fine-tuning seed, design."""
     fields = tuple(
         {
-            "run_id": f"{p}-{k}",
             "family": "f",
             "parameters": 7,
             "step": None,
-            "weights": str(p),
+            "weights": f"weights of {p}",
+            "run_id": f"{p} {k}",
             "checkpoint": "c",
             "pretraining_seed": p,
             "finetuning_seed": k,

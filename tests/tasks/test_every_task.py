@@ -12,6 +12,7 @@ import pytest
 from multibench.metrics import METRICS
 from multibench.recipes import RECIPES
 from multibench.tasks import TASKS, DataSources, Examples, Task, clusters, find_task, load_split
+from multibench.tasks.data import strata
 from tests.tasks.written import Row, some_rows, write_split
 
 every_task = pytest.mark.parametrize("task", list(TASKS), ids=lambda task: task.name)
@@ -40,6 +41,8 @@ def test_facts_hold_together(task: Task) -> None:
         assert facts.labelled or (facts.histogram is None and facts.mean_score is None)
         if facts.histogram is not None:
             assert set(facts.histogram) == set(task.label_names)
+    assert (task.cluster is None) == (task.cluster_unit is None)
+    assert (task.strata is None) == (task.stratum_unit is None) == (task.strata_reason is None)
     for layout in (task.official, task.hub):
         assert layout is None or set(layout.splits) == set(task.splits)
     if task.merges is not None:
@@ -76,6 +79,7 @@ def _same(task: Task, examples: Examples, rows: list[Row], labelled: bool) -> No
         found = examples.groups(name)
         assert sorted(np.concatenate(list(found.values())).tolist()) == list(range(len(rows)))
     assert (clusters(task, examples) is None) == (task.cluster is None)
+    assert (strata(task, examples) is None) == (task.strata is None)
     if task.kind == "span":
         assert examples.answers == tuple(tuple(row.label) for row in rows)
     elif labelled:

@@ -57,6 +57,15 @@ def test_an_unknown_task_brings_near_names() -> None:
             "columns",
         ),
         ("version = 1", 'version = 1\ncluster = "topic"', "'cluster' names topic"),
+        ("version = 1", 'version = 1\ncluster_unit = "topics"', "says nothing without 'cluster'"),
+        ("version = 1", 'version = 1\nstrata = "topic"\nstrata_reason = "so"', "'strata' names topic"),
+        ("version = 1", 'version = 1\nstrata = "sentence1"', "needs a 'strata_reason'"),
+        ("version = 1", 'version = 1\nstratum_unit = "topics"', "say nothing without 'strata'"),
+        (
+            "version = 1",
+            'version = 1\ncluster = "sentence1"\nstrata = "sentence1"\nstrata_reason = "so"',
+            "sentence1 is a sample .* or fixed .*, not both",
+        ),
     ],
 )
 def test_a_bad_task_file_is_refused(tmp_path: Path, old: str, new: str, expected: str) -> None:
