@@ -68,7 +68,9 @@ def read_matrix(path: Path, array: str | None) -> Matrix:
         return _of_columns(table.columns(), path)
     first, rest = table.numbers[0], table.numbers[1:]
     if len(first) > 9 and np.array_equal(np.sort(first), np.arange(len(first))):
-        return Matrix(rest, tuple(str(int(number)) for number in first))  # numbers of examples, no predictions
+        return Matrix(
+            rest, tuple(str(int(number)) for number in first)
+        )  # numbers of examples, no predictions
     return Matrix(table.numbers)
 
 

@@ -94,6 +94,20 @@ def test_runs_that_learnt_nothing_are_no_disagreement(tmp_path: Path) -> None:
     assert done.code == 0, done.err
 
 
+@pytest.mark.parametrize(
+    "accuracies", [(0.55, 0.60, 0.58, 0.46), (0.45, 0.46, 0.44, 0.53), (0.9, 0.6, 0.4, 0.9)]
+)
+def test_runs_around_chance_on_a_hard_set_are_no_disagreement(
+    accuracies: tuple[float, ...], tmp_path: Path
+) -> None:
+    """Models may be worse than chance on what was made to mislead them, however many examples show it."""
+    mood = Mood(tmp_path, rows=6000)
+    runs = [mood.said(accuracy, seed) for seed, accuracy in enumerate(accuracies)]
+    done = mood.imported(mood.runs(_named(mood, runs)))
+    assert done.code == 0, done.err
+    assert mood.accuracies() == pytest.approx(list(accuracies), abs=1e-3)
+
+
 @pytest.mark.parametrize("change", ["reversed", "shuffled"])
 def test_a_regression_that_goes_against_the_others(change: str, tmp_path: Path) -> None:
     mood = Mood(tmp_path)
