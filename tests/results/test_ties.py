@@ -14,7 +14,7 @@ from multibench.tasks import find_task
 def test_only_rows_with_a_tie_that_changes_sides_change(seed: int) -> None:
     rng = np.random.default_rng(seed)
     before = rng.integers(-2, 3, (300, 4)).astype(np.float32)
-    before[:3] = [[0, 0, 0, 0], [-0.0, 0, -1, -1], [1e-45, 1e-45, 0, 0]]
+    before[:3] = np.array([[0, 0, 0, 0], [-0.0, 0, -1, -1], [1e-45, 1e-45, 0, 0]])
     order = rng.permutation(4)
     winners = np.argsort(order)[before.argmax(axis=1)]
     moved = before[:, order]

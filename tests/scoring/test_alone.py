@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,10 @@ def _means(group: np.ndarray, other: np.ndarray, axis: int) -> Any:
 
 def _exchanged(expt: np.ndarray, base: np.ndarray) -> float:
     """The share of all exchanges with at least so large a difference."""
-    done = permutation_test((expt, base), _means, n_resamples=np.inf, vectorized=True, alternative="greater")
+    sides: Any = (expt, base)
+    done = permutation_test(
+        sides, _means, n_resamples=sys.maxsize, vectorized=True, alternative="greater", axis=0
+    )
     return float(done.pvalue)
 
 
