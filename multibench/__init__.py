@@ -2,9 +2,9 @@
 
 Fine-tunes families of checkpoints, keeps every prediction of every run, and turns the predictions
 into statements with honest uncertainty. The verbs of the command line are functions here: ``init``, ``demo``,
-``fetch``, ``plan``, ``run``, ``status``, ``scores``, ``compare``, ``variance``, ``power``, ``dynamics``, ``instances``,
-``report``, ``reproduce``, ``references``, ``score``, ``export``, ``import_google_predictions``, ``import_predictions``,
-``convert`` and ``bench``; ``Results`` reads stored runs.
+``fetch``, ``plan``, ``run``, ``status``, ``scores``, ``scores_alone``, ``compare``, ``variance``, ``power``,
+``dynamics``, ``instances``, ``report``, ``reproduce``, ``references``, ``score``, ``export``,
+``import_google_predictions``, ``import_predictions``, ``convert`` and ``bench``; ``Results`` reads stored runs.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         run,
         score,
         scores,
+        scores_alone,
         status,
         variance,
     )
@@ -58,6 +59,7 @@ __all__ = [
     "run",
     "score",
     "scores",
+    "scores_alone",
     "status",
     "variance",
 ]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from multibench.execution.outcome import SuiteOutcome
     from multibench.planning.fetch import Fetched
     from multibench.reference import Reference
+    from multibench.reports.alone import scores_alone
     from multibench.reports.comparison import compare
     from multibench.reports.dynamics import dynamics
     from multibench.reports.instances import instances
@@ -55,6 +56,7 @@ __all__ = [
     "run",
     "score",
     "scores",
+    "scores_alone",
     "status",
     "variance",
     "verify_checkpoints",
@@ -65,7 +67,8 @@ __all__ = [
 # Verbs that live with what they need, which is imported when they are used.
 _LIVE_IN = {
     **dict.fromkeys(
-        ("compare", "dynamics", "instances", "power", "reproduce", "scores", "variance"), "multibench.reports"
+        ("compare", "dynamics", "instances", "power", "reproduce", "scores", "scores_alone", "variance"),
+        "multibench.reports",
     ),
     "bench": "multibench.bench",
     "report": "multibench.reports.page",

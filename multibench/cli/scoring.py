@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from multibench.cli.analysis import SelectOption, WhereOption
+from multibench.cli.analysis import LevelOption, SelectOption, WhereOption
 from multibench.cli.common import (
     AcceptOption,
     DataOption,
@@ -25,6 +25,7 @@ __all__ = ["add_verbs"]
 def add_verbs(app: typer.Typer) -> None:
     """Add this module's verbs."""
     app.command()(score)
+    app.command("scores-alone")(scores_alone)
     app.command()(export)
 
 
@@ -93,6 +94,27 @@ def score(
     from multibench.reports.scored import scored_table
 
     print_table(scored_table(scored), format_)
+
+
+def scores_alone(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="GROUP...",
+            help="Folders with an all_results.json a run (NAME=FOLDER names it), or a table with a column 'group'.",
+        ),
+    ],
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", help="Which score, with or without eval_; needed where there are several."),
+    ] = None,
+    confidence: LevelOption = 0.95,
+    format_: FormatOption = "text",
+) -> None:
+    """Means, spreads and tests of scores without predictions, marked so."""
+    from multibench import api
+
+    print_table(api.scores_alone(sources, metric, confidence), format_)
 
 
 def export(

@@ -66,8 +66,11 @@ def read_matrix(path: Path, array: str | None) -> Matrix:
     table = text_table(path)
     if table.numbers is None:
         return _of_columns(table.columns(), path)
-    if table.numbered and table.numbers.shape[1] > 2:  # as pandas heads columns without names
-        return Matrix(table.numbers[1:])
+    first, rest = table.numbers[0], table.numbers[1:]
+    if len(first) > 9 and np.array_equal(np.sort(first), np.arange(len(first))):
+        return Matrix(
+            rest, tuple(str(int(number)) for number in first)
+        )  # numbers of examples, no predictions
     return Matrix(table.numbers)
 
 

@@ -117,9 +117,8 @@ class Gold:
         )
         raise DataError(
             f"{path} has the labels {shown}, from which it cannot be told which number is which class of {task.name}. "
-            f"Give the task's data (--data), or state what 0, 1 and so on mean: --class-order "
-            f"{task.name}=CLASS0,CLASS1 and "
-            f"so on, each one of {', '.join(task.labels)}."
+            "Give the task's data (--data), or state what 0, 1 and so on mean: --class-order "
+            f"{task.name}=CLASS0,CLASS1 and so on, each one of {', '.join(task.labels)}."
         )
 
 

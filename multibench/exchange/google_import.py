@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -205,4 +206,6 @@ def _scores(task: Task, file: Path, examples: Examples) -> Fitted:
         raise DataError(
             f"{file} has {numbers.shape[1]} columns; expected a score for each of {task.outputs} classes."
         )
-    return fit(task, examples, of_array(task, numbers, file))
+    return fit(
+        task, examples, replace(of_array(task, numbers, file), taken="")
+    )  # the layout says what is what

@@ -14,7 +14,7 @@ from multibench.exchange.items import Item
 from multibench.metrics.squad import normalise_answer
 from multibench.scoring.agreement import Doubt, disagreements, off_the_rest
 from multibench.scoring.classes import Classes, classes_of
-from multibench.scoring.fit import Fitted, counted
+from multibench.scoring.fit import Fitted, counted, values_of
 from multibench.scoring.order import ClassOrder, find_order, said, stated_order, tie_note
 from multibench.scoring.score import odds_of
 from multibench.tasks import Examples
@@ -104,7 +104,7 @@ class _Cell:
             ]
         if self.task.kind == "regression":
             reads = [
-                Read(_column(item, each, self.force))
+                Read(values_of(self.task, each, item.place, self.force))
                 for item, each in zip(self.items, self.fitted, strict=True)
             ]
         else:
@@ -196,19 +196,6 @@ def _classes(fitted: Fitted, order: ClassOrder | None, count: int) -> NDArray[np
     outputs = fitted.outputs
     assert outputs is not None
     return np.eye(count, dtype=np.float32)[outputs] if order is None else order.apply(outputs)
-
-
-def _column(item: Item, fitted: Fitted, force: bool) -> NDArray[np.float32]:
-    """Values ``(n, 1)``. Raises ``DataError`` for what looks like the numbers of two classes."""
-    values = fitted.outputs
-    assert values is not None
-    values = values.reshape(len(values), -1)
-    if set(np.unique(values).tolist()) == {0.0, 1.0} and not force:
-        raise DataError(
-            f"{item.place} holds nothing but 0 and 1, as numbers of two classes do, and {item.task.name} is a "
-            "regression. Is it of another task? If these are the values that the model gave, --force takes them."
-        )
-    return np.ascontiguousarray(values, dtype=np.float32)
 
 
 def _answers(item: Item, fitted: Fitted, examples: Examples) -> Read:

@@ -1,5 +1,6 @@
 """What people read: tables of scores and comparisons, in the formats that they paste."""
 
+from multibench.reports.alone import scores_alone
 from multibench.reports.comparison import compare as _compare
 from multibench.reports.dynamics import dynamics as _dynamics
 from multibench.reports.instances import instances as _instances
@@ -10,7 +11,18 @@ from multibench.reports.scores import scores as _scores
 from multibench.reports.tables import FORMATS, Table
 from multibench.reports.variance import variance as _variance
 
-__all__ = ["FORMATS", "Table", "compare", "dynamics", "instances", "power", "reproduce", "scores", "variance"]
+__all__ = [
+    "FORMATS",
+    "Table",
+    "compare",
+    "dynamics",
+    "instances",
+    "power",
+    "reproduce",
+    "scores",
+    "scores_alone",
+    "variance",
+]
 
 compare = naming_left_out(_compare)
 dynamics = naming_left_out(_dynamics)

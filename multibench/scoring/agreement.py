@@ -35,6 +35,13 @@ Shares = NDArray[np.float64]
 Order = tuple[int, ...]
 
 _SURE = 3.0  # standard errors
+# Below this a difference of accuracies is no matter of the order, however sure it is: on adversarial sets models may be
+# a little worse than chance.
+_MATTERS = 0.05
+# What a run has to know beyond chance in another order before it is said to have its classes in that order.
+_REVERSED = 0.075
+# What others have to know beyond chance before a run that knows nothing is strange.
+_KNOWN, _CORRELATED = 0.15, 0.3
 # How far apart the shares of the classes may lie in runs that say each class about as often.
 _ALIKE = 0.15
 
@@ -89,6 +96,11 @@ def _worth(shares: Shares, order: Sequence[int]) -> Shares:
     return np.asarray(wanted - shares.sum(axis=0)[list(order)][:, None])
 
 
+def _known(shares: Shares, order: Sequence[int]) -> float:
+    """By how much the accuracy under an order is better than chance."""
+    return float((shares * _worth(shares, order)).sum())
+
+
 def _ahead(shares: Shares, better: Sequence[int], worse: Sequence[int], n: int) -> float:
     """By how many standard errors one order goes better with the labels than another."""
     mean, error = _mean(shares, _worth(shares, better) - _worth(shares, worse), n)
@@ -98,13 +110,19 @@ def _ahead(shares: Shares, better: Sequence[int], worse: Sequence[int], n: int) 
 def contradicts(shares: Shares, of: Classes, stated: Sequence[int], n: int) -> Order | None:
     """The order that goes better with the labels than the one that was stated, if one surely does."""
     best = best_order(_beyond_chance(shares), of)
-    return best if best != tuple(stated) and _ahead(shares, best, stated, n) > _SURE else None
+    if best == tuple(stated) or accuracy_of(shares, best) - accuracy_of(shares, stated) < _MATTERS:
+        return None
+    return best if _ahead(shares, best, stated, n) > _SURE else None
 
 
 def disagreeing(
     each: Sequence[Shares], of: Classes, n: int, stated: Sequence[int] | None = None
 ) -> tuple[Order, list[tuple[int, Order]]]:
-    """The order of most runs, or the stated one, and the runs that surely have another one, each with that."""
+    """The order of most runs, or the stated one, and the runs that surely have another one, each with that.
+
+    In their own order these are at least half as good, beyond chance, as the others are in theirs: a run that is a
+    little worse than chance has not its classes the other way round.
+    """
     own = [best_order(_beyond_chance(shares), of) for shares in each]
     sure = [
         order
@@ -116,10 +134,14 @@ def disagreeing(
     reference = tuple(stated) if stated is not None else Counter(sure).most_common(1)[0][0]
     # Of many runs at chance some are far from it by chance.
     limit = max(_SURE, NormalDist().inv_cdf(1 - 0.01 / len(each)))
+    good = [_known(shares, reference) for shares, order in zip(each, own, strict=True) if order == reference]
+    usual = float(np.median(good)) if good else 0.0
     others = [
         (k, order)
         for k, (shares, order) in enumerate(zip(each, own, strict=True))
-        if order != reference and _ahead(shares, order, reference, n) > limit
+        if order != reference
+        and _ahead(shares, order, reference, n) > limit
+        and _known(shares, order) >= max(usual / 2, _REVERSED)
     ]
     return reference, others
 
@@ -153,7 +175,13 @@ def _misplaced(members: Sequence[int], each: Sequence[Shares], of: Classes, n: i
     for k in set(members) - set(good):
         value, error = worth[k]
         alike = np.abs(each[k].sum(axis=1) - said).sum() / 2 < _ALIKE
-        if error > 0 and abs(value) < 2 * error and value + _SURE * error < usual and alike:
+        if (
+            usual > _KNOWN
+            and error > 0
+            and abs(value) < 2 * error
+            and value + _SURE * error < usual
+            and alike
+        ):
             others = float(np.median([accuracy_of(each[g], order) for g in good]))
             found.append(
                 (
@@ -224,7 +252,7 @@ def off_the_rest(
     for group in dict.fromkeys(groups):
         members = [k for k, key in enumerate(groups) if key == group]
         good = [k for k in members if r[k] > _SURE / math.sqrt(len(labels))]
-        if len(good) < 2 or 2 * len(good) <= len(members):
+        if len(good) < 2 or 2 * len(good) <= len(members) or np.median(r[good]) < _CORRELATED:
             continue
         usual, width = float(np.median(r[good])), float(np.median(spread[good]))
         for k in members:

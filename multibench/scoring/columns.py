@@ -126,10 +126,10 @@ class Taken(NamedTuple):
 
 def is_counter(numbers: NDArray[np.float64]) -> bool:
     """Whether these are 0 .. n - 1 or 1 .. n in some order."""
+    if len(numbers) < 3 or numbers.min() not in (0, 1):
+        return False
     ordered = np.sort(numbers)
-    return len(numbers) > 2 and any(
-        np.array_equal(ordered, np.arange(len(numbers)) + start) for start in (0, 1)
-    )
+    return any(np.array_equal(ordered, np.arange(len(numbers)) + start) for start in (0, 1))
 
 
 def uneven_constant(values: NDArray[np.float64]) -> int | None:

@@ -25,7 +25,7 @@ from multibench.scoring.classes import class_codes, folded
 from multibench.scoring.prediction import PredictionFile
 from multibench.tasks import Examples, Task
 
-__all__ = ["Fitted", "counted", "fit", "stands_for"]
+__all__ = ["Fitted", "counted", "fit", "stands_for", "values_of"]
 
 # Published scores have three decimals.
 _SAME_SCORE = 1e-3
@@ -208,6 +208,21 @@ def _own_accuracy(file: PredictionFile, labels: Sequence[str]) -> str:
     said = file.outputs.argmax(axis=1) if file.outputs.ndim == 2 else file.outputs
     right = np.mean([str(k) == label for k, label in zip(said.tolist(), labels, strict=False)])
     return f" Against its own labels its accuracy is {100 * right:.2f} %."
+
+
+def values_of(task: Task, fitted: Fitted, place: str, force: bool) -> NDArray[np.float32]:
+    """The values of a regression, ``(n, 1)``.
+
+    Raises ``DataError`` for what looks like the numbers of two classes, unless told to ``force`` it.
+    """
+    values = fitted.outputs
+    assert values is not None
+    if set(np.unique(values).tolist()) == {0.0, 1.0} and not force:
+        raise DataError(
+            f"{place} holds nothing but 0 and 1, as numbers of two classes do, and {task.name} is a regression. Is it "
+            "of another task? If these are the values that the model gave, --force takes them."
+        )
+    return np.ascontiguousarray(values.reshape(len(values), -1), dtype=np.float32)
 
 
 def stands_for(values: Sequence[Any], labels: NDArray[np.int64]) -> dict[Any, int]:

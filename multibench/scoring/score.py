@@ -17,7 +17,7 @@ from multibench.metrics.squad import ANSWER_OUTPUTS, answer_f1, answer_outputs, 
 from multibench.metrics.threshold import BestThreshold
 from multibench.scoring.answers import read_null_odds
 from multibench.scoring.files import read_prediction_file
-from multibench.scoring.fit import Fitted, counted, fit
+from multibench.scoring.fit import Fitted, counted, fit, values_of
 from multibench.scoring.order import find_order, stated_order, tie_note
 from multibench.scoring.parts import Parts, parts_of
 from multibench.scoring.winogender import score_winogender
@@ -133,6 +133,8 @@ def score(
             raise DataError(
                 f"{path} says itself which class it means, so no class order can be stated for it."
             )
+        if found.kind == "regression":
+            values_of(found, fitted, str(path), force)
         columns = _columns(found, examples, fitted)
     labels = np.asarray(examples.labels)
 

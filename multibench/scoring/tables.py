@@ -57,7 +57,7 @@ def text_table(path: Path) -> TextTable:
                 f"{path}, line {number}: {len(row)} columns instead of {len(rows[0])}. Is the file cut off?"
             )
     if first.startswith(("[", "(")):  # a list a line
-        return TextTable([""], rows)
+        return TextTable(["scores"], rows)
     return TextTable(rows[0] if rows else [""], rows[1:])
 
 

@@ -257,8 +257,8 @@ def _apply(document: Document, text: str) -> None:
         if isinstance(target, list):
             if not key.isdigit() or int(key) >= len(target):
                 raise SuiteError(
-                    f"--set {text}: '{'.'.join(keys[:i])}' is a list of {len(target)}; "
-                    f"expected a position from 0 to {len(target) - 1} instead of '{key}'."
+                    f"--set {text}: '{'.'.join(keys[:i])}' is a list of {len(target)}; expected a position from 0 to "
+                    f"{len(target) - 1} instead of '{key}'."
                 )
             at = int(key)
         elif not isinstance(target, dict):

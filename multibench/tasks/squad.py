@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -124,7 +124,7 @@ def span_examples(
                 raise DataError(f"{origin}, id {ids[i]!r}: the {column} is {short(value)}, not a text.")
     gold = None
     if task.splits[split].labelled:
-        faults: list[str] = []
+        faults: list[_Misplaced] = []
         gold = tuple(
             _gold(answers[i], contexts[i], f"{origin}, id {ids[i]!r}", task, faults) for i in range(len(ids))
         )
@@ -141,19 +141,36 @@ def span_examples(
     )
 
 
-def _refuse_misplaced(faults: Sequence[str], answers: int, origin: str) -> None:
+class _Misplaced(NamedTuple):
+    """An answer that is not where it is said to be."""
+
+    where: str
+    name: str
+    text: str
+    start: int
+    found: str
+
+
+def _refuse_misplaced(faults: Sequence[_Misplaced], answers: int, origin: str) -> None:
     """Raise ``DataError`` with every answer that is not where it is said to be, if there are any."""
     if len(faults) == 1:
-        raise DataError(f"{faults[0]}.")
-    if faults:
-        shown = "; ".join(fault.removeprefix(f"{origin}, ") for fault in faults[:_SHOWN])
-        more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+        (fault,) = faults
         raise DataError(
-            f"{origin}: {len(faults)} of {answers} answers do not stand where they are said to: {shown}{more}."
+            f"{fault.where}: the answer {short(fault.text)} is said to start at character {fault.start} of the "
+            f"context, where {short(fault.found)} stands."
+        )
+    if faults:
+        shown = ", ".join(
+            f"{fault.name!r} ({short(fault.text)} at {fault.start})" for fault in faults[:_SHOWN]
+        )
+        more = f", and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+        raise DataError(
+            f"{origin}: {len(faults)} of {answers} answers do not stand in their context where they are said to, by "
+            f"id: {shown}{more}."
         )
 
 
-def _gold(given: Any, context: str, where: str, task: Task, faults: list[str]) -> tuple[Answer, ...]:
+def _gold(given: Any, context: str, where: str, task: Task, faults: list[_Misplaced]) -> tuple[Answer, ...]:
     columns = [given.get(key) if isinstance(given, Mapping) else None for key in ("text", "answer_start")]
     texts, starts = (list(c) if isinstance(c, Sequence) and not isinstance(c, str) else None for c in columns)
     if texts is None or starts is None or len(texts) != len(starts):
@@ -170,7 +187,7 @@ def _gold(given: Any, context: str, where: str, task: Task, faults: list[str]) -
     )
 
 
-def _answer(text: Any, start: Any, context: str, where: str, faults: list[str]) -> Answer:
+def _answer(text: Any, start: Any, context: str, where: str, faults: list[_Misplaced]) -> Answer:
     """The answer where it is; one that is not near ``start`` is added to ``faults``."""
     if not isinstance(text, str) or not text or isinstance(start, bool) or not isinstance(start, int):
         raise DataError(f"{where}: {short(text)} at {short(start)} is no answer with a start.")
@@ -178,10 +195,8 @@ def _answer(text: Any, start: Any, context: str, where: str, faults: list[str]) 
         if start + shift >= 0 and context.startswith(text, start + shift):
             return Answer(text, start + shift)
     found = context[max(0, start) : max(0, start) + len(text)]
-    faults.append(
-        f"{where}: the answer {short(text)} is said to start at character {start} of the context, where "
-        f"{short(found)} stands"
-    )
+    name = where.rpartition(", id ")[2].strip("'\"")
+    faults.append(_Misplaced(where, name, text, start, found))
     return Answer(text, start)
 
 

@@ -78,7 +78,7 @@ def test_one_seed_a_side_is_the_paired_t_interval_over_examples():
 
 
 @pytest.mark.parametrize("paired", [True, False])
-@pytest.mark.parametrize("metric", ["accuracy", "mcc", "f1"])
+@pytest.mark.parametrize("metric", ["accuracy", "mcc", "f1", "macro_f1"])
 def test_interval_and_p_value_agree_and_estimates_are_plug_in(paired, metric):
     for seed in range(8):
         info, preds, labels = two_sides(seed=seed, effect=0.25)

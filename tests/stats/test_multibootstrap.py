@@ -141,7 +141,9 @@ def shuffled(info, preds, labels, rng, examples=True):
     return mixed, preds[rows][:, columns], labels[columns]
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "f1", "mcc", "pearson", "spearman", "mean"])
+@pytest.mark.parametrize(
+    "metric", ["accuracy", "f1", "macro_f1", "weighted_f1", "mcc", "pearson", "spearman", "mean"]
+)
 def test_no_shuffling_of_runs_or_examples_changes_anything(metric):
     info, preds, _ = random_inputs()
     rng = np.random.default_rng(1)
