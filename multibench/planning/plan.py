@@ -13,7 +13,7 @@ from typing import Any, Literal
 from multibench.checkpoints import Checkpoint
 from multibench.checkpoints.download.locate import fetch, find_local
 from multibench.checkpoints.folder import CheckpointFolder, open_folder
-from multibench.errors import UnavailableError
+from multibench.errors import SuiteError, UnavailableError
 from multibench.planning.cost import Cost, run_cost
 from multibench.planning.generations import generation_remarks
 from multibench.planning.heads import OwnHead, own_head
@@ -28,6 +28,8 @@ from multibench.suite import Suite
 from multibench.tasks import DataSources, Task, load_split
 
 __all__ = ["Plan", "PlannedRun", "State", "make_plan", "needed_splits", "selected_checkpoints"]
+
+_MOST_RUNS = 200_000
 
 Fingerprints = dict[tuple[str, str], str]
 State = Literal["done", "collapsed", "diverged", "failed", "missing"]
@@ -154,6 +156,7 @@ def make_plan(
     runs: list[PlannedRun] = []
     seen: dict[str, str] = {}
     selected = select_checkpoints(suite, checkpoint_root)
+    _refuse_too_many(suite, work, len(selected))
     for one, origin in zip(selected, origins_of(selected), strict=True):
         checkpoint = one.checkpoint
         folder = _folder(checkpoint, checkpoint_root, may_fetch, on_fetch, remarks)
@@ -196,6 +199,16 @@ class _Work:
     """Whether inputs may be cut to the positions that a checkpoint has: it is applied as it is, at no stated length."""
     class_order: tuple[str, ...] | None
     """The suite's statement about checkpoints' own heads, if there is one."""
+
+
+def _refuse_too_many(suite: Suite, work: list[_Work], checkpoints: int) -> None:
+    seeds = 1 if suite.evaluate_only else len(suite.finetuning_seeds)
+    count = checkpoints * seeds * sum(len(part.settings) for part in work)
+    if count > _MOST_RUNS:
+        raise SuiteError(
+            f"The suite {suite.name} asks for {count:,} runs, and up to {_MOST_RUNS:,} are planned together; give "
+            "fewer checkpoints, settings or seeds, or several suites."
+        )
 
 
 @dataclass(frozen=True)

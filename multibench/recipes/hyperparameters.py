@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -154,6 +155,10 @@ class Hyperparameters(BaseModel):
         return self
 
 
+MOST_SETTINGS = 10_000
+"""How many settings a grid may have."""
+
+
 def expand_grid(values: Mapping[str, Any], where: str = "the recipe") -> tuple[Hyperparameters, ...]:
     """Every combination of ``values``, each of which is one value or a list of them.
 
@@ -172,6 +177,12 @@ def expand_grid(values: Mapping[str, Any], where: str = "the recipe") -> tuple[H
     grid = [
         list(values[name]) if isinstance(values[name], list | tuple) else [values[name]] for name in names
     ]
+    count = math.prod(len(values) for values in grid)
+    if count > MOST_SETTINGS:
+        raise SuiteError(
+            f"The grid of {where} has {count:,} settings, and up to {MOST_SETTINGS:,} are planned; give fewer "
+            "values, or several suites."
+        )
     settings = []
     for combination in itertools.product(*grid):
         try:

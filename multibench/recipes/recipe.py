@@ -216,7 +216,7 @@ def read_recipe(path: str | Path) -> Recipe:
         return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise SuiteError(f"The recipe file {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SuiteError(f"The recipe file {path} is not valid TOML: {error}.") from error
     except ValidationError as error:
         first = error.errors()[0]

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from multibench.bounded import read_parquet
 from multibench.errors import ResultsError, SchemaError, StorageError
 from multibench.results.manifest import SCHEMA_VERSION, manifest_checksum, read_manifest
 
@@ -122,11 +123,9 @@ def read_predictions(path: Path, content: bytes | None = None) -> Predictions:
     Raises ``ResultsError`` if it cannot be read as such.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        source = pa.BufferReader(path.read_bytes() if content is None else content)
-        table = pq.ParquetFile(source).read(use_threads=False)  # waking threads takes longer than most files
+        table = read_parquet(path.read_bytes() if content is None else content)
         count = sum(name.startswith("output_") for name in table.column_names)
         outputs = np.stack([table[f"output_{k}"].to_numpy() for k in range(count)], axis=1)
         found = Predictions(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from multibench.bounded import check_arrays, read_parquet
 from multibench.errors import DataError
 from multibench.scoring.columns import Column
 from multibench.tasks.files import read_text
@@ -109,10 +110,9 @@ def read_numbers(path: Path, separator: str | None = "\t") -> NDArray[np.float64
 def parquet_columns(path: Path) -> list[Column]:
     """The columns of a parquet file. Raises ``DataError`` if it cannot be read."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(path).read(use_threads=False)
+        table = read_parquet(path)
         return [Column(str(name), _cells(table.column(k))) for k, name in enumerate(table.column_names)]
     except (pa.ArrowException, OSError, ValueError) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
@@ -133,6 +133,7 @@ def read_array(path: Path, name: str | None) -> NDArray[Any]:
     Arrays of objects are refused: unpickling them could run code. Raises ``DataError`` if there is no such array.
     """
     try:
+        check_arrays(path)
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded

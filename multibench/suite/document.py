@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,18 @@ __all__ = ["Document", "parse_override", "read_document"]
 
 _MAX_BYTES = 1_000_000
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+_NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+# What YAML 1.1 takes for numbers, and YAML 1.2 and people do not: 010 and 1:30.
+_OLD_NUMBER = re.compile(r"[-+]?(0[0-9_]+$|[0-9_]+:)")
+_OPENING = (
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+)
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
+_DEEPEST = 50
+_MOST_TOKENS = 100_000
 Path_ = tuple[str | int, ...]
 
 
@@ -57,9 +70,7 @@ def read_document(path: Path) -> Document:
         raise SuiteError(f"{path} cannot be read: {error.strerror}.") from error
     lines: dict[Path_, int] = {}
     try:
-        _refuse_aliases(path, text)
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = None if root is None else _construct(path, root, (), lines)
+        data = _parsed(path, text, lines)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
@@ -72,13 +83,27 @@ def read_document(path: Path) -> Document:
     return Document(path, data, lines)
 
 
-def _refuse_aliases(path: Path, text: str) -> None:
-    # An alias inside an alias inside an alias is a file that explodes when expanded.
-    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+def _parsed(path: Path, text: str, lines: dict[Path_, int]) -> Any:
+    """What ``text`` says, None if nothing; ``lines`` gets the place of each part. Raises ``yaml.YAMLError``."""
+    _refuse_bombs(path, text)
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    return None if root is None else _construct(path, root, (), lines)
+
+
+def _refuse_bombs(path: Path, text: str) -> None:
+    """Look through the tokens one by one, so that nothing grows before it is known how large it would become."""
+    depth = 0
+    for number, token in enumerate(yaml.scan(text, Loader=yaml.SafeLoader)):
+        # An alias inside an alias inside an alias is a file that explodes when expanded.
         if isinstance(token, yaml.AliasToken):
             raise SuiteError(
                 f"{path}, line {token.start_mark.line + 1}: suites have no YAML aliases; write it out."
             )
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if depth > _DEEPEST:
+            raise SuiteError(f"{path} is nested too deeply to be a suite file.")
+        if number > _MOST_TOKENS:
+            raise SuiteError(f"{path} has more than {_MOST_TOKENS:,} parts, far more than a suite needs.")
 
 
 def _construct(path: Path, node: yaml.Node, at: Path_, lines: dict[Path_, int]) -> Any:
@@ -101,6 +126,14 @@ def _construct(path: Path, node: yaml.Node, at: Path_, lines: dict[Path_, int]) 
 
 
 def _scalar(node: yaml.Node) -> Any:
+    text = str(node.value)
+    if node.tag in _NUMBER_TAGS and _OLD_NUMBER.match(text):
+        what = "a number to base 8" if ":" not in text else "a number to base 60"
+        raise yaml.MarkedYAMLError(
+            problem=f"{text[:40]} is {what} to some readers of YAML and none to others; write a plain number, or put "
+            "it in quotes if it is a text",
+            problem_mark=node.start_mark,
+        )
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_object(node, deep=True)
@@ -117,6 +150,8 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     if not equals or not all(keys):
         raise SuiteError(f"--set {text!r}: expected key=value, such as recipe.learning_rate=2e-5.")
     try:
-        return keys, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise SuiteError(f"--set {text!r}: the value is not valid YAML.") from error
+        return keys, _parsed(Path(f"--set {key}"), value, {})
+    except (yaml.YAMLError, RecursionError) as error:
+        problem = getattr(error, "problem", None)
+        said = f": {problem}" if problem else ""
+        raise SuiteError(f"--set {text!r}: the value is not valid YAML{said}.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 V = TypeVar("V")
+
+_MOST_SEEDS = 10_000
 
 
 class Misplaced(ValueError):
@@ -60,11 +63,25 @@ def _expand_seeds(value: Any) -> Any:
         seeds: list[int] = []
         for part in value.split(","):
             first, dash, last = part.strip().partition("-")
-            if not first.isdigit() or (dash and not last.isdigit()):
-                raise ValueError(f"{part.strip()!r} is no seed and no range of seeds such as 0-4")
-            seeds.extend(range(int(first), int(last if dash else first) + 1))
+            if not _is_seed(first) or (dash and not _is_seed(last)):
+                shown = part.strip()
+                shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
+                raise ValueError(f"{shown!r} is no seed and no range of seeds such as 0-4")
+            wanted = range(int(first), int(last if dash else first) + 1)
+            if len(seeds) + len(wanted) > _MOST_SEEDS:
+                raise ValueError(
+                    f"{part.strip()} makes more than {_MOST_SEEDS:,} seeds, more than any study has"
+                )
+            seeds.extend(wanted)
         return seeds
+    if isinstance(value, list) and len(value) > _MOST_SEEDS:
+        raise ValueError(f"{len(value):,} seeds are listed, more than any study has (up to {_MOST_SEEDS:,})")
     return value
+
+
+def _is_seed(text: str) -> bool:
+    """Whether it is a whole number as everyone writes it: 010 is 8 to some readers of YAML, and 10 to others."""
+    return re.fullmatch(r"0|[1-9][0-9]{0,17}", text) is not None
 
 
 def as_list(value: Any) -> Any:
@@ -79,10 +96,12 @@ class Closed(BaseModel):
 
 
 def no_repeats(values: list[V]) -> list[V]:
-    """``values`` as they are. Raises ``ValueError`` if one is there twice."""
-    repeated = [value for i, value in enumerate(values) if value in values[:i]]
-    if repeated:
-        raise ValueError(f"{repeated[0]} is listed twice")
+    """``values``, texts or numbers, as they are. Raises ``ValueError`` if one is there twice."""
+    seen: set[V] = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{value} is listed twice")
+        seen.add(value)
     return values
 
 

@@ -297,7 +297,7 @@ def _sentence(document: Document, error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if message.endswith((".", "?")):  # a sentence of its own
         return f"{where}: {message}"
-    name = ".".join(str(part) for part in location if not str(part).startswith(("list[", "literal[")))
+    name = ".".join(str(part) for part in location if "[" not in str(part))
     given = "" if isinstance(cause, Misplaced) else f" (given: {_shown(first['input'])})"
     return f"{where}: {name + ': ' if name else ''}{message[:1].lower() + message[1:]}{given}."
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from multibench.bounded import read_parquet
 from multibench.errors import DataError, StorageError
 from multibench.tasks.data import Answer, Examples
 from multibench.tasks.task import Task
@@ -60,14 +61,13 @@ def keep_split(task: Task, examples: Examples, root: Path) -> Path:
 def read_fetched(task: Task, split: str, root: Path) -> Examples | None:
     """The split that was kept below ``root``, None if none was. Raises ``DataError`` for a damaged one."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     path = fetched_path(task, split, root)
     if not path.is_file():
         return None
     again = "Fetch it again (multibench fetch), or remove it."
     try:
-        table = pq.read_table(path, use_threads=False)
+        table = read_parquet(path)
         marks = table.schema.metadata or {}
         columns = {name: table.column(name) for name in table.column_names}
         answers = columns.get("answers")

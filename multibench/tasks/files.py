@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from multibench.bounded import gunzip, read_parquet
 from multibench.errors import DataError
 from multibench.tasks.layouts import Column, Format
 from multibench.tasks.table import Table, short
@@ -49,7 +50,7 @@ def read_text(path: Path) -> str:
     try:
         raw = path.read_bytes()
         if path.suffix == ".gz":
-            raw = gzip.decompress(raw)
+            raw = gunzip(raw)
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start}). Is it the original file?") from error
@@ -57,6 +58,8 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path} cannot be unpacked: {error}. Is it cut off?") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise DataError(f"{path} cannot be unpacked: {error}.") from error
 
 
 def _lines(path: Path) -> list[str]:
@@ -152,14 +155,16 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _read_parquet(path: Path, wanted: Wanted) -> Table:
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    def chosen(names: list[str]) -> list[str]:
+        return [str(name) for name in _present(path, names, wanted)]
 
     try:
-        with pq.ParquetFile(path) as file:
-            names = [str(name) for name in _present(path, file.schema_arrow.names, wanted)]
-            table = file.read(columns=names, use_threads=False)
-            columns: dict[Column, list[Any]] = {name: table.column(name).to_pylist() for name in names}
-            rows = table.num_rows
+        table = read_parquet(path, chosen)
+        columns: dict[Column, list[Any]] = {
+            name: table.column(name).to_pylist() for name in chosen(table.column_names)
+        }
+        rows = table.num_rows
     except (pa.ArrowException, OSError, ValueError) as error:  # UnicodeDecodeError is a ValueError
         why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise DataError(f"{path} is not a readable parquet file: {why}. Is it cut off?") from error

@@ -28,6 +28,7 @@ Column = str | int
 LabelCodes = tuple[str | tuple[str, ...], ...]
 """How files write class 0, 1, ...: each in one way, or in several."""
 
+_LONGEST_PATTERN = 1000
 _FORMATS: dict[str, Format] = {
     ".tsv": "tsv",
     ".txt": "tsv",
@@ -100,9 +101,13 @@ class Parts(Facts):
     @field_validator("pattern")
     @classmethod
     def _compiles(cls, pattern: str) -> str:
+        if len(pattern) > _LONGEST_PATTERN:
+            raise ValueError(
+                f"the pattern has {len(pattern):,} characters; up to {_LONGEST_PATTERN:,} are read"
+            )
         try:
             groups = re.compile(pattern).groupindex
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"'{pattern}' is not a regular expression: {error}") from error
         if not groups:
             raise ValueError(f"'{pattern}' has no named group, so it makes no column")

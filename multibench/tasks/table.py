@@ -7,10 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from multibench.bounded import within_seconds
 from multibench.errors import DataError
 from multibench.tasks.layouts import Column, Parts
 
 __all__ = ["Table", "short"]
+
+# A pattern takes microseconds a row, unless it tries exponentially many ways to match it.
+_SECONDS = 2.0
+_SECONDS_A_ROW = 2e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +42,17 @@ class Table:
     def with_parts(self, parts: Parts) -> Table:
         """With the columns that ``parts`` makes. Raises ``DataError`` for a value that has no such parts."""
         pattern = re.compile(parts.pattern)
+        values = self.columns[parts.column]
+        why = f"takes too long to match '{parts.column}'; write it without repetitions inside of repetitions"
+        try:
+            with within_seconds(_SECONDS + _SECONDS_A_ROW * len(values), why):
+                return self._parted(pattern, parts, values)
+        except ValueError as error:
+            raise DataError(f"{self.origin}: the pattern '{parts.pattern}' {error}.") from error
+
+    def _parted(self, pattern: re.Pattern[str], parts: Parts, values: Sequence[Any]) -> Table:
         columns: dict[Column, list[str]] = {name: [] for name in pattern.groupindex}
-        for i, value in enumerate(self.columns[parts.column]):
+        for i, value in enumerate(values):
             match = pattern.fullmatch(value) if isinstance(value, str) else None
             if match is None:
                 raise DataError(

@@ -20,6 +20,7 @@ __all__ = ["TASKS", "SplitFacts", "Task", "find_task"]
 # Names of tasks and splits become file names, and `task.split` must come apart again.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
+_MAX_BYTES = 1_000_000
 _FLAT: tuple[Format, ...] = ("tsv", "csv", "jsonl", "parquet")
 _NESTED: tuple[Format, ...] = ("squad", "jsonl", "parquet")  # those that can hold lists of answers
 
@@ -222,10 +223,12 @@ class Task(Facts):
 
 def _read(path: Path) -> Task:
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise DataError(f"{path} is larger than {_MAX_BYTES:,} bytes: that is no task file.")
         return Task.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise DataError(f"The task file {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"The task file {path} is not valid TOML: {error}.") from error
     except ValidationError as error:
         first = error.errors()[0]
