@@ -147,8 +147,8 @@ def _refuse_types(found: Predictions) -> None:
     """Raise ``ValueError`` for columns of other types than ``Predictions`` has."""
     if not all(isinstance(name, str) for name in found.ids):
         raise ValueError("its ids are no texts.")
-    if found.outputs.dtype != np.float32:
-        raise ValueError("its outputs are no numbers of the type float32.")
+    if found.outputs.dtype.kind != "f":
+        raise ValueError("its outputs are not floating-point numbers.")
     if found.labels is not None and found.labels.dtype not in (np.int64, np.float64):
         raise ValueError("its labels are no numbers.")
     if found.texts is not None and not all(isinstance(text, str) for text in found.texts):

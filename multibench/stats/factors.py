@@ -27,6 +27,7 @@ __all__ = [
     "grid_of",
     "group_parts",
     "is_shared",
+    "matched_runs",
     "seed_means",
 ]
 

@@ -20,7 +20,8 @@ from multibench.errors import StatisticsError
 from multibench.metrics.base import Array
 from multibench.stats.anova import two_way
 from multibench.stats.estimate import plain
-from multibench.stats.layout import Group, RunInfo, pair, sides
+from multibench.stats.factors import matched_runs
+from multibench.stats.layout import Group, RunInfo, codes_of, pair, sides
 from multibench.stats.problem import MetricLike, Undefined, prepare
 from multibench.stats.surrogate import Moments, Surrogate, Term
 
@@ -332,6 +333,9 @@ def comparison_noise(
     """
     problem = prepare(run_info, preds, labels, metric, clusters, undefined, strata=strata)
     base, experiment = sides(problem.table)
+    if base.n_seeds == experiment.n_seeds == 1 and min(base.n_runs, experiment.n_runs) > 1:
+        paired_seeds = paired_seeds and matched_runs(base, experiment) is not None
+        base, experiment = (_by_run(group) for group in (base, experiment))
     if paired_seeds:
         base, experiment = pair(base, experiment, [])
     values = problem.corrected(corrections)
@@ -366,6 +370,13 @@ def comparison_noise(
         min(pretraining, max(0.0, low - carried_run)),
         max(pretraining, high - carried_run),
     )
+
+
+def _by_run(group: Group) -> Group:
+    """The runs of one pretraining seed, each a seed of its own under its fine-tuning seed."""
+    labels = group.finetune or tuple(range(group.n_runs))
+    seeds, codes = codes_of(labels)
+    return Group(group.name, group.rows, seeds, codes, group.finetune)
 
 
 def _surrogate_seed(ms_seed: float, ms_error: float, n_seeds: int, quantile: float) -> float:

@@ -42,8 +42,11 @@ def best_rate(release: Release, steps: str) -> str:
     return max(rates, key=lambda rate: float(accuracy[release.where(n_steps=steps, lr=rate)].mean()))
 
 
-def direct_comparison(release: Release, nboot: int, rng: int) -> Comparison:
-    """1M against 2M steps, each at its best rate, paired: by the statistics alone, on the arrays that were written."""
+def direct_comparison(release: Release, nboot: int, rng: int, corrections: Any = None) -> Comparison:
+    """1M against 2M steps, each at its best rate, paired: by the statistics alone, on the arrays that were written.
+
+    ``corrections`` are what the choice of the rates made each run's score too good by, with a minus.
+    """
     sides = [release.where(n_steps=steps, lr=best_rate(release, steps)) for steps in ("1M", "2M")]
     chosen = np.concatenate(sides)
     rows = [release.rows[i] for i in chosen]
@@ -57,7 +60,9 @@ def direct_comparison(release: Release, nboot: int, rng: int) -> Comparison:
     order = np.array(stated_order(task, GOOGLE.class_order.get(task.name, task.labels)))
     scores = release.scores[chosen][:, :, np.argsort(order)].astype(np.float32)
     labels = order[release.labels]
-    return compare_groups(info, scores, labels, "accuracy", paired_seeds=True, nboot=nboot, rng=rng)
+    return compare_groups(
+        info, scores, labels, "accuracy", True, nboot=nboot, rng=rng, corrections=corrections
+    )
 
 
 def leaves(value: Any, name: str = "") -> dict[str, Any]:

@@ -107,10 +107,10 @@ def test_one_rate_is_selected_on_each_side_and_the_comparison_is_that_of_the_arr
     }
     (side,) = joined_sides(opened, "step=1000000", "step=2000000", paired=True)
     table = compare(opened, "step=1000000", "step=2000000", paired=True, nboot=300)
-    direct = direct_comparison(release, 300, side.rng)
+    direct = direct_comparison(release, 300, side.rng, side.corrections)
     (found,) = table.extra["comparisons"]
     assert_same_comparison(found, direct)
-    assert direct.bootstrap.delta.n_seeds == 3
+    assert direct.difference.n_seeds == 3
 
 
 @pytest.mark.parametrize(
@@ -146,14 +146,14 @@ def test_fine_tuning_seeds_are_what_the_import_says_of_them(
     done = import_google_predictions(release.folder, tmp_path, finetuning_seeds="nested")
     assert not any("fine-tuning seeds" in remark for remark in done.remarks)
     nested = multibench("variance", tmp_path, "--where", "step=2000000")
-    assert "fine-tuning seed (nested)" in nested.out
+    assert "fine-tuning seeds nested in" in nested.out
     for design in ("shared", "unknown"):
         words = ("--out", tmp_path / design, "--finetuning-seeds", design)
         told = multibench("import", "google-predictions", release.folder, *words)
         assert told.code == 0, told.err
         assert ("they are analysed as if they did" in told.out) == (design == "unknown")
         crossed = multibench("variance", tmp_path / design, "--where", "step=2000000")
-        assert "pretraining x fine-tuning seed" in crossed.out
+        assert "pretraining seeds crossed with 2 fine-tuning seeds" in crossed.out
     first, second, grid = (
         Results.open(results).where("step=2000000,learning_rate=2e-5").predictions("rte.dev").grid()
     )

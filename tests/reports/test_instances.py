@@ -97,15 +97,10 @@ def test_examples_that_differ_are_named(results: Results) -> None:
 
 
 def test_what_the_seeds_cannot_settle_is_said(results: Results) -> None:
-    table = instances(
-        results.where("pretraining_seed=0|1|2|3|4"),
-        base="family=one",
-        experiment="family=another",
-        paired=True,
-    )
+    table = instances(results.where("pretraining_seed=0|1|2"), base="family=one", experiment="family=another")
     assert not any(row["differs"] for row in table.rows)
     (note,) = (note for note in table.notes if "no single example can be named" in note)
-    assert "the smallest possible p-value is 0.062" in note
+    assert "the smallest possible p-value is 0.1" in note
     assert "any differ at all" not in " ".join(table.notes)
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from statsmodels.stats.multitest import multipletests
 
 from multibench.errors import ResultsError
-from multibench.reports import compare
+from multibench.reports import compare, power
 from multibench.reports.cells import Quantity
 from multibench.reports.groups import CheckpointGroup, checkpoint_groups, comparison_pairs, reference_group
 from multibench.results import Results, select_settings
@@ -18,6 +17,7 @@ from multibench.results.memory import remembering
 from multibench.stats import Estimate
 from tests.support.command import multibench
 from tests.support.population import Group, write_population
+from tests.support.stored import store_run
 
 GROUPS = (
     Group("multiberts", 0.6, range(5), 1_000_000),
@@ -42,23 +42,64 @@ def test_several_experiments_are_adjusted_together(results: Results) -> None:
         results, "family=multiberts,step=2000000", ["family=other,step=3000000", "family=small"], nboot=200
     )
     assert [row["to"] for row in table.rows] == ["family=other,step=3000000", "family=small"]
-    p = [row["p"] for row in table.rows]
-    holm = [row["p (Holm)"] for row in table.rows]
-    assert all(isinstance(cell, Quantity) for cell in [*p, *holm])
-    expected = multipletests([cell.value for cell in p], method="holm")[1]  # type: ignore[union-attr]
-    assert [cell.value for cell in holm] == pytest.approx(list(expected))  # type: ignore[union-attr]
+    for row in table.rows:
+        alone_p, adjusted, held = row["p"], row["p (adjusted)"], row["simultaneous"]
+        assert isinstance(alone_p, Quantity)
+        assert isinstance(adjusted, Quantity)
+        assert isinstance(held, Estimate)
+        assert alone_p.value <= adjusted.value <= 2 * alone_p.value + 1e-12
+        assert (adjusted.value <= 0.05) is not (held.low <= 0 <= held.high)
+    ranks = {row["group"]: (row["best"], row["worst"]) for row in table.extra["ranks"]}
+    assert len(ranks) == 3
+    assert all(1 <= best <= worst <= 3 for best, worst in ranks.values())
+    assert any("ranks that hold together at 95 %" in note for note in table.notes)
     alone = compare(results, "family=multiberts,step=2000000", "family=small", nboot=200)
-    assert "p (Holm)" not in alone.columns
+    assert "p (adjusted)" not in alone.columns
     assert "from" not in alone.columns
-    assert alone.rows[0]["difference (crossed)"].to_dict() == table.rows[1]["difference (crossed)"].to_dict()  # type: ignore[union-attr]
+    assert alone.rows[0]["difference"].to_dict() == table.rows[1]["difference"].to_dict()  # type: ignore[union-attr]
 
 
 def test_seeds_are_matched_on_those_that_both_sides_have(results: Results) -> None:
     sides = ("family=multiberts,step=1000000", "family=multiberts,step=2000000")
     (row,) = compare(results, *sides, match=["seeds"], nboot=200).rows
-    assert (row["pairing"], row["seeds"]) == ("paired", "4 / 4")
-    (usual,) = compare(results, *sides, nboot=200).rows
-    assert (usual["pairing"], usual["seeds"]) == ("unpaired", "5 / 6")
+    assert row["pairing"] == "paired by pretraining seed: one origin, multiberts/109482240"
+    assert row["seeds"] == "4 / 4"
+    table = compare(results, *sides, nboot=200)
+    (usual,) = table.rows
+    assert (usual["pairing"], usual["seeds"]) == ("unpaired: 4 of 5 pretraining seeds are common", "5 / 6")
+    (note,) = (
+        note for note in table.notes if "paired on the 4 pretraining seeds that both sides have" in note
+    )
+    assert isinstance(row["difference"], Estimate)
+    assert f"{100 * row['difference'].value:+.1f} points" in note
+
+
+def test_equal_numbers_of_unrelated_seeds_are_not_paired(results: Results) -> None:
+    sides = ("family=multiberts,step=1000000", "family=other,step=1000000")
+    (row,) = compare(results, *sides).rows
+    assert row["pairing"] == "unpaired: no common origin"
+    with pytest.raises(ResultsError, match="declare in the suite whose seeds they share"):
+        compare(results, *sides, paired=True)
+
+
+def test_two_settings_of_one_checkpoint_are_paired_by_fine_tuning_seed(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    hard = rng.normal(size=80)
+    for rate in (1e-5, 2e-5):
+        for seed in range(5):
+            outputs = np.stack([np.zeros(80), hard + rng.normal(size=80) + 1e4 * rate], axis=1)
+            store_run(
+                tmp_path / "study",
+                outputs=outputs.astype(np.float32),
+                finetuning_seed=seed,
+                learning_rate=rate,
+            )
+    opened = Results.open(tmp_path)
+    (row,) = compare(opened, "learning_rate=1e-5", "learning_rate=2e-5").rows
+    assert str(row["pairing"]).startswith("paired by fine-tuning seed")
+    assert isinstance(row["difference"], Estimate)
+    assert row["difference"].over == "fine-tuning seeds and examples"
+    assert power(opened, 0.2, "learning_rate=1e-5", "learning_rate=2e-5").rows
 
 
 def test_steps_and_sizes_are_matched_value_by_value(results: Results) -> None:
@@ -67,7 +108,7 @@ def test_steps_and_sizes_are_matched_value_by_value(results: Results) -> None:
     direct = compare(results, "family=multiberts,step=1000000", "family=other,step=1000000", nboot=200).rows[
         0
     ]
-    crossed, expected = row["difference (crossed)"], direct["difference (crossed)"]
+    crossed, expected = row["difference"], direct["difference"]
     assert isinstance(crossed, Estimate)
     assert isinstance(expected, Estimate)
     assert crossed.to_dict() == expected.to_dict()
@@ -98,7 +139,7 @@ def test_what_cannot_be_matched_is_said(results: Results) -> None:
 
 def test_the_command_takes_several_experiments(results: Results) -> None:
     folder = results.stored[0].store.folder
-    words = ("--base", "family=multiberts", "--expt", "family=other", "--match", "step", "--match", "seeds")
+    words = ("--base", "family=multiberts", "--expt", "family=other", "--match", "step")
     outcome = multibench("compare", folder, *words, "--nboot", "100", "--format", "csv")
     assert outcome.code == 0
     assert outcome.out.splitlines()[1].startswith('rte.dev,"step 1,000,000"')
@@ -116,10 +157,6 @@ def test_reports_compare_one_group_with_all_others(results: Results) -> None:
     assert {base for base, _ in titles[1:]} == {reference.title}
     assert len(titles) == len(groups) - 1
     assert reference_group(groups, results, "family=small").title == "small/one"
-    earlier = next(g for g in groups if g.title == "multiberts step 1,000,000")
-    other = next(g for g in groups if g.title == "other step 1,000,000")
-    assert earlier.shares_seeds(reference)
-    assert not earlier.shares_seeds(other)  # equal numbers of other families mean nothing
 
 
 def test_many_steps_are_stood_for_by_three() -> None:

@@ -16,7 +16,7 @@ from multibench.errors import ResultsError, SuiteError
 from multibench.reports import Table, compare, power, scores, variance
 from multibench.reports.tables import Cell
 from multibench.results import Results
-from multibench.stats import Estimate, compare_groups, multibootstrap_group
+from multibench.stats import Estimate, compare_groups, estimate_group, multibootstrap_group
 from tests.support.stored import store_run
 
 N_EXAMPLES = 60
@@ -67,16 +67,18 @@ def test_scores_are_the_statistics_of_the_stored_predictions(tmp_path: Path) -> 
     runs = [(seed, ft, _outputs(100, seed, ft, 2e-5)) for seed in range(3) for ft in range(2)]
     expected = np.mean([(o.argmax(axis=1) == LABELS).mean() for _, _, o in runs])
     assert shown.value == pytest.approx(expected, abs=1e-12)
-    again = multibootstrap_group(
+    arrays = (
         {"seed": [s for s, _, _ in runs], "finetune_seed": [f for _, f, _ in runs]},
         np.stack([o for _, _, o in runs]),
         LABELS,
         "accuracy",
-        nboot=4000,
-        rng=1,
     )
-    assert shown.low == pytest.approx(again.low, abs=0.02)
-    assert shown.high == pytest.approx(again.high, abs=0.02)
+    assert shown.to_dict() == estimate_group(*arrays).to_dict()
+    published = scores(_store(tmp_path), nboot=4000, method="multibootstrap").rows[1]["score [95 %]"]
+    assert isinstance(published, Estimate)
+    again = multibootstrap_group(*arrays, nboot=4000, rng=1)
+    assert published.low == pytest.approx(again.low, abs=0.02)
+    assert published.high == pytest.approx(again.high, abs=0.02)
     assert (row["pretraining seeds"], row["runs"], row["examples"]) == (3, 6, N_EXAMPLES)
     assert scores(_store(tmp_path / "again"), nboot=300).to_dict() == table.to_dict()
 
@@ -114,14 +116,14 @@ def test_selection_keeps_the_best_setting_and_says_so(tmp_path: Path) -> None:
         scores(results, rule="best")
 
 
-def test_compare_pairs_equal_seeds_and_shows_both_intervals(tmp_path: Path) -> None:
+def test_compare_pairs_equal_seeds_and_shows_the_interval_of_its_method(tmp_path: Path) -> None:
     results = _store(tmp_path)
     table = compare(results, "step=0", "step=100", nboot=500)
     (row,) = table.rows
-    assert row["pairing"] == "paired"
+    assert row["pairing"] == "paired by pretraining seed: one origin, made_up/1000"
     assert row["seeds"] == "3 / 3"
     runs = [(step, s, f) for step in (0, 100) for s in range(3) for f in range(2)]
-    direct = compare_groups(
+    arrays: Any = (
         {
             "seed": [s for _, s, _ in runs],
             "finetune_seed": [f for _, _, f in runs],
@@ -130,17 +132,22 @@ def test_compare_pairs_equal_seeds_and_shows_both_intervals(tmp_path: Path) -> N
         np.stack([_outputs(step, s, f, 2e-5) for step, s, f in runs]),
         LABELS,
         "accuracy",
-        paired_seeds=True,
-        rng=3,
+        True,
     )
-    crossed, bootstrap = row["difference (crossed)"], row["difference (bootstrap)"]
-    assert isinstance(crossed, Estimate)
-    assert isinstance(bootstrap, Estimate)
-    assert direct.crossed is not None
-    assert crossed.to_dict() == direct.crossed.estimate.to_dict()
-    assert bootstrap.value == pytest.approx(direct.bootstrap.delta.value, abs=1e-12)
+    direct, shown = compare_groups(*arrays), row["difference"]
+    assert isinstance(shown, Estimate)
+    assert shown.to_dict() == direct.difference.to_dict()
+    assert row["method"] == "surrogate mean squares"
+    published = compare(results, "step=0", "step=100", nboot=500, method="multibootstrap").rows[0]
+    assert isinstance(published["difference"], Estimate)
+    assert published["difference"].value == pytest.approx(shown.value, abs=1e-12)
+    assert str(published["method"]).startswith("multi-bootstrap, percentile")
+    always = compare(results, "step=0", "step=100", always_valid=True)
+    assert isinstance(always.rows[0]["difference"], Estimate)
+    assert always.rows[0]["difference"].low < shown.low
+    assert "however often one has looked" in " ".join(always.notes)
     unpaired = compare(results, "step=0", "step=100", paired=False, nboot=500).rows[0]
-    assert unpaired["pairing"] == "unpaired"
+    assert unpaired["pairing"] == "unpaired, as asked"
 
 
 @pytest.mark.parametrize(
@@ -167,13 +174,10 @@ def test_compare_refuses_several_settings(tmp_path: Path) -> None:
 def test_variance_and_power(tmp_path: Path) -> None:
     results = _store(tmp_path)
     table = variance(results)
-    shares = [
-        str(row["share of the mean's variance"])
-        for row in table.rows
-        if row["checkpoints"] == "made_up step 100"
-    ]
-    assert sum(int(share.split()[0]) for share in shares if share) == pytest.approx(100, abs=3)
-    assert {row["component"] for row in table.rows} >= {"pretraining seed", "fine-tuning seed", "example"}
+    shares = [row["share of variance"] for row in table.rows if row["checkpoints"] == "made_up step 100"]
+    assert sum(share.value for share in shares if isinstance(share, Estimate)) == pytest.approx(1)
+    factors = {row["factor"] for row in table.rows}
+    assert factors == {"pretraining seeds", "fine-tuning seeds", "examples"}
     (row,) = power(results, 0.3, "step=0", "step=100").rows
     assert row["selection"] == "none (one setting) / none (one setting)"
     assert row["enough"] is True

@@ -142,7 +142,7 @@ def test_every_table_and_figure_is_a_file(reported: Reported) -> None:
 
 def test_the_summary_says_gains_with_intervals(reported: Reported) -> None:
     text = (reported.out / "report.md").read_text("utf-8").partition("## Scores")[0]
-    seeds, number = "over 5 pretraining seeds that both have, the gain is ", r"[+-]\d+\.\d"
+    seeds, number = "over 5 and 6 pretraining seeds, the gain is ", r"[+-]\d+\.\d"
     assert re.search(rf"{seeds}{number} points \(95 % interval {number} to {number}\)", text), text
     assert "1 diverged, 1 failed" in text
 
