@@ -230,7 +230,10 @@ def _parquet(task: Task, path: Path, trained: Task | None) -> PredictionFile:
             columns = parquet_columns(path)
         except DataError:
             columns = []  # the reader of what is stored says what is wrong
-        if columns and not any(column.name.startswith("output_") for column in columns):
+        outputs = [column for column in columns if column.name.startswith("output_")]
+        # What is stored here is in single precision.
+        others = outputs and all(getattr(column.cells, "dtype", None) == np.float64 for column in outputs)
+        if columns and (not outputs or others):
             return _taken(task, columns, path, trained)
     return _stored(task, path, trained)
 
