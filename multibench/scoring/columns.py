@@ -249,6 +249,9 @@ def _one(task: Task, column: Column, where: str) -> _Found:
                 "class, in a column each."
             )
         return "numbers", numbers.astype(np.int64), None, [column]
+    numbered = [re.fullmatch(r"LABEL_(\d{1,3})", text) for text in column.texts]
+    if all(numbered):  # what transformers calls a class that has no name
+        return "numbers", np.array([int(each[1]) for each in numbered if each]), None, [column]
     codes = class_codes(task)
     for row, text in enumerate(column.texts):
         if folded(text) not in codes:

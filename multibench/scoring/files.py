@@ -103,7 +103,8 @@ def _text(task: Task, path: Path, trained: Task | None) -> PredictionFile:
     if len(columns) == 1 and codes and columns[0].name and folded(columns[0].name) in codes:
         columns = [Column("prediction", [columns[0].name, *columns[0].cells])]  # names of classes, no header
     known = [column for column in columns if column.numbers is not None or column.lists is not None]
-    named = [c for c in columns if codes and len(c) and {folded(cell) for cell in c.texts} <= set(codes)]
+    named = [c for c in columns if c.texts[:1] and c.texts[0].startswith("LABEL_")]
+    named += [c for c in columns if codes and len(c) and {folded(cell) for cell in c.texts} <= set(codes)]
     nameless = any(not column.key for column in columns[1:])
     if nameless or not (known or named) or _looks_like_a_row(columns, codes):
         raise DataError(f"The first line of {path} is {short(first.strip())}; expected {_EXPECTED}.")

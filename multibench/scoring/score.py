@@ -121,21 +121,12 @@ def score(
             "benchmark's server ('multibench export' writes what it takes)."
         )
     fitted = fit(found, examples, file)
-    remarks = [examples.remark] if examples.remark else []
-    remarks += [f"{path.name}: {file.taken}."] if file.taken else []
+    sentences: tuple[str, ...] = ()
     if null_odds is not None or null_threshold is not None:
         columns = _answers_with_odds(found, examples, fitted, null_odds, null_threshold)
-    elif file.kind in ("numbers", "scores"):
-        outputs, sentence = _in_order(found, examples, fitted, class_order, force)
-        columns, remarks = dict.fromkeys(found.metrics, outputs), [*remarks, sentence]
     else:
-        if class_order is not None:
-            raise DataError(
-                f"{path} says itself which class it means, so no class order can be stated for it."
-            )
-        if found.kind == "regression":
-            values_of(found, fitted, str(path), force)
-        columns = _columns(found, examples, fitted)
+        columns, sentences = _outputs(found, examples, fitted, class_order, force)
+    remarks = [*filter(None, (examples.remark, file.taken and f"{path.name}: {file.taken}.")), *sentences]
     labels = np.asarray(examples.labels)
 
     def measure(rows: NDArray[np.bool_], names: Iterable[str]) -> dict[str, float]:
@@ -166,20 +157,36 @@ def score(
     )
 
 
+def _outputs(
+    task: Task, examples: Examples, fitted: Fitted, class_order: Sequence[str] | None, force: bool
+) -> tuple[Mapping[str, NDArray[Any]], tuple[str, ...]]:
+    """For each metric its outputs in the order of the examples, and sentences on how they became classes."""
+    file = fitted.file
+    if file.kind in ("numbers", "scores"):
+        outputs, sentences = _in_order(task, examples, fitted, class_order, force)
+        return dict.fromkeys(task.metrics, outputs), sentences
+    if class_order is not None:
+        raise DataError(
+            f"{file.path} says itself which class it means, so no class order can be stated for it."
+        )
+    if task.kind == "regression":
+        values_of(task, fitted, str(file.path), force)
+    return _columns(task, examples, fitted), ()
+
+
 def _in_order(
     task: Task, examples: Examples, fitted: Fitted, names: Sequence[str] | None, force: bool
-) -> tuple[NDArray[np.float32], str]:
-    """Scores of the task's classes ``(n, classes)``, and which class order was taken."""
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Scores of the task's classes ``(n, classes)``; which class order was taken, what speaks against it, and ties."""
     file, outputs = fitted.file, fitted.outputs
     assert outputs is not None
     assert file.classes is not None
     stated = fitted.order if names is None else stated_order(task, names, file.classes)
     what = f"{task.name}.{examples.split}"
     known = names is None and stated is not None
-    labels = None if examples.labels is None else np.asarray(examples.labels)
     order = find_order(
         task,
-        labels,
+        examples.labels,
         [outputs],
         what,
         stated,
@@ -188,8 +195,8 @@ def _in_order(
         force=force or known,
     )
     order = replace(order, found="file", doubts=()) if known else order
-    ties = tie_note(what, [outputs])
-    return order.apply(outputs), " ".join([f"{what}: {order.sentence()}.", *ties])
+    doubts = [f"{doubt}." for doubt in order.doubts]
+    return order.apply(outputs), (f"{what}: {order.sentence()}.", *doubts, *tie_note(what, [outputs]))
 
 
 def _answers_with_odds(

@@ -41,6 +41,7 @@ READ = {
     "lists in a cell": ('{i},"[{q}, {p}]"', "id,logits"),
     "numpy's lists": ("{i},[{q} {p}]", "id,logits"),
     "names of classes": ("{name}", "prediction"),
+    "classes without a name": ("{i},LABEL_{k}", "id,prediction"),
 }
 
 

@@ -103,6 +103,7 @@ def test_an_order_for_score_is_stated_found_or_refused(tmp_path: Path) -> None:
     assert "the labels contradict it" in mood.score(clear, "--class-order", "good,bad").refusal()
     forced = json.loads(mood.score(clear, "--class-order", "good,bad", "--force").out)
     assert forced["metrics"]["accuracy"] == pytest.approx(0.2)
+    assert "the labels contradict it" in forced["notes"][-1]
     named = mood.write("named.tsv", lines([f"{i}\tbad" for i in range(mood.rows)], "index\tprediction"))
     assert "no class order can be stated for it" in mood.score(named, "--class-order", "good,bad").refusal()
 
