@@ -178,7 +178,7 @@ def parse_config(content: bytes, where: str) -> dict[str, Any]:
                     event, yaml.CollectionEndEvent
                 )
                 if isinstance(event, yaml.AliasEvent) or level > _MOST_LEVELS or number > _MOST_PARTS:
-                    raise ValueError("aliases, or too many levels or parts, which no configuration needs")
+                    raise ValueError("aliases or too many levels or parts, which no configuration needs")
             loaded = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
