@@ -66,15 +66,18 @@ def read_parquet(
 
     size = source.stat().st_size if isinstance(source, Path) else len(source)
     with contextlib.ExitStack() as stack:
-        opened = source if isinstance(source, Path) else pa.BufferReader(source)
-        file = stack.enter_context(pq.ParquetFile(opened))
+
+        def opened() -> Any:
+            # By its bytes: pyarrow takes no texts of names that are not UTF-8.
+            path = isinstance(source, Path)
+            return stack.enter_context(pa.OSFile(os.fsencode(source)) if path else pa.BufferReader(source))
+
+        file = stack.enter_context(pq.ParquetFile(opened()))
         names = file.schema_arrow.names
         chosen = list(names if columns is None else columns(names))
         doubtful = _checked_sizes(file, set(chosen), size)
         if doubtful:
-            _check_texts(
-                opened if isinstance(source, Path) else pa.BufferReader(source), doubtful, _most(size)
-            )
+            _check_texts(opened(), doubtful, _most(size))
         # Waking threads takes longer than most files.
         table: pa.Table = file.read(columns=chosen, use_threads=False)
         return table

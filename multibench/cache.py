@@ -10,13 +10,26 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["cache_folder", "keep", "remembered_digest", "stamp"]
+__all__ = ["cache_folder", "expanded", "keep", "remembered_digest", "stamp"]
 
 
 def cache_folder() -> Path:
-    """``MULTIBENCH_CACHE``, or the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multibench"
-    return Path(os.environ.get("MULTIBENCH_CACHE") or default)
+    """``MULTIBENCH_CACHE``, or the user's cache folder; without a home a place where nothing can be kept."""
+    given = os.environ.get("MULTIBENCH_CACHE")
+    if given:
+        return Path(given)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multibench"
+    except RuntimeError:  # no HOME, and a user whom the system does not know
+        return Path(os.devnull) / "multibench"
+
+
+def expanded(path: str | Path) -> Path:
+    """``path`` with ``~`` as the user's home, or as it is where there is no home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def keep(path: Path, content: bytes) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from uuid import uuid4
 
 from multibench import network
+from multibench.cache import expanded
 from multibench.checkpoints.catalogue.lookup import find
 from multibench.checkpoints.download.locate import fetch
 from multibench.checkpoints.folder import CheckpointFolder, open_folder
@@ -80,7 +81,7 @@ def convert(
     """
     if to not in _WRITERS:
         raise CheckpointError(f"'{to}' is no format to convert to; use one of {', '.join(get_args(Target))}.")
-    out = out.expanduser().resolve()
+    out = expanded(out).resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out} exists already; name a new folder, nothing is overwritten.")
     if offline:
@@ -105,7 +106,7 @@ def convert(
 
 
 def _opened(checkpoint: str | Path, root: Path | None) -> CheckpointFolder:
-    given = Path(checkpoint).expanduser()
+    given = expanded(checkpoint)
     if is_there(given):
         return open_folder(given)
     if root is not None and is_there(root / given):

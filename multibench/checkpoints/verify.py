@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from multibench.cache import expanded
 from multibench.checkpoints.agreement import agreement
 from multibench.checkpoints.catalogue.checkpoint import Checkpoint
 from multibench.checkpoints.catalogue.lookup import find
@@ -118,11 +119,7 @@ def verify_checkpoint(checkpoint: Checkpoint, path: Path, expected: str | None =
 
 def _resolve(name: str, root: Path | None) -> tuple[Checkpoint, Path]:
     below = root is not None and is_there(root / name) and find_foreign(root / name) is not None
-    if (
-        is_there(Path(name).expanduser())
-        or below
-        or (root is not None and (root / name / "config.json").exists())
-    ):
+    if is_there(expanded(name)) or below or (root is not None and (root / name / "config.json").exists()):
         try:
             checkpoint = find(name)
         except KeyError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated
@@ -22,6 +23,7 @@ from multibench.cli import (
 )
 from multibench.cli.common import echo
 from multibench.errors import MultibenchError
+from multibench.messages import patient_streams
 
 __all__ = ["app", "main"]
 
@@ -68,12 +70,36 @@ for module in (
 
 def main() -> None:
     """Entry point: errors become one sentence and exit code 2."""
+    with patient_streams():
+        try:
+            _run()
+        except MultibenchError as error:
+            echo(f"multibench: {' '.join(str(error).splitlines())}", err=True)
+            raise SystemExit(2) from None
+        except MemoryError:
+            echo("multibench: This takes more memory than there is.", err=True)
+            raise SystemExit(2) from None
+        except OSError as error:
+            if not _is_of_output(error):
+                raise
+            # What is left in the buffer must not be tried again at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if isinstance(error, BrokenPipeError):
+                raise SystemExit(0) from None  # the reader (head, less) has what it wanted
+            echo(f"multibench: Standard output cannot be written: {error.strerror}.", err=True)
+            raise SystemExit(2) from None
+
+
+def _run() -> None:
+    """The application; typer's own end for a reader that is gone becomes the error again that it was."""
     try:
         app()
-    except MultibenchError as error:
-        echo(f"multibench: {' '.join(str(error).splitlines())}", err=True)
-        raise SystemExit(2) from None
-    except BrokenPipeError:
-        # The reader (head, less) has what it wanted.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):
+            raise end.__context__ from None
+        raise
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether an error can be that of standard output: no file is named, and output fails with it."""
+    return error.filename is None and error.errno in (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import IO, Any, Self, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from multibench.messages import Messages
 from multibench.planning import Plan, PlannedRun
 from multibench.printable import printable
 
@@ -67,7 +68,9 @@ class LineProgress(ProgressReport):
 
     def say(self, text: str) -> None:
         """Print one line."""
-        print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
+        stream = Messages(sys.stderr)
+        stream.write(f"{printable(text)}\n")
+        stream.flush()
 
     def begin(self, total: int, done: int) -> None:
         """Remember how many runs there are."""
@@ -104,7 +107,7 @@ class BarProgress(LineProgress):
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=Console(file=cast(IO[str], Messages(sys.stderr)), stderr=True),
             transient=True,
             # Runs take minutes; by default rich forgets how fast things went after 30 seconds.
             speed_estimate_period=6 * 3600,

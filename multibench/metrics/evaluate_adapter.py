@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from multibench.cache import cache_folder
+from multibench.cache import cache_folder, expanded
 from multibench.errors import DataError, StatisticsError, UnavailableError
 from multibench.metrics.base import Metric
 from multibench.metrics.squad import answer_outputs
@@ -149,7 +149,7 @@ def local_module(source: str) -> Path | None:
     A path ends in ``.py`` or begins with ``.``, ``/`` or ``~``. None for a name. Raises ``DataError`` if it is a path
     without a script, or a name under which something lies in the current folder.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if not (source.endswith(".py") or source.startswith((".", "/", "~"))):
         if path.exists():
             raise DataError(

@@ -106,15 +106,17 @@ def _write_predictions(path: Path, predictions: Predictions) -> None:
         columns["text"] = pa.array(predictions.texts, pa.string())
     shared = {"cluster": predictions.clusters, "stratum": predictions.strata}
     codes = {name: pa.array(each, pa.int32()) for name, each in shared.items() if each is not None}
-    pq.write_table(
-        pa.table({**columns, **codes}),
-        path,
-        compression="zstd",
-        use_dictionary=False,
-        use_byte_stream_split=names,
-        column_encoding=dict.fromkeys(codes, "DELTA_BINARY_PACKED") or None,
-        write_statistics=False,
-    )
+    # By its bytes: pyarrow takes no texts of names that are not UTF-8.
+    with pa.OSFile(os.fsencode(path), "wb") as file:
+        pq.write_table(
+            pa.table({**columns, **codes}),
+            file,
+            compression="zstd",
+            use_dictionary=False,
+            use_byte_stream_split=names,
+            column_encoding=dict.fromkeys(codes, "DELTA_BINARY_PACKED") or None,
+            write_statistics=False,
+        )
 
 
 def read_predictions(path: Path, content: bytes | None = None) -> Predictions:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 
+from multibench.cache import expanded
 from multibench.errors import DataError
 from multibench.registry import Registry
 from multibench.tasks.fitting import Kind, metric_fault
@@ -264,7 +265,7 @@ def find_task(name: str) -> Task:
     Raises ``UnknownNameError`` for an unknown name and ``DataError`` for an unusable file.
     """
     if name.endswith(".toml"):
-        path = Path(name).expanduser().resolve()
+        path = expanded(name).resolve()
         if not path.exists():
             raise DataError(f"There is no task file {path}.")
         task = _from_file(path, path.stat().st_mtime_ns)

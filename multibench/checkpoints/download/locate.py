@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from multibench import network
+from multibench.cache import expanded
 from multibench.checkpoints.catalogue.architecture import Architecture
 from multibench.checkpoints.catalogue.checkpoint import LOCAL_FAMILY, Checkpoint, Evidence, Source
 from multibench.checkpoints.download import hub
@@ -107,7 +108,7 @@ def local_checkpoint(
     ``path`` is absolute, below ``root``, or below here. Raises ``CheckpointError`` if there is
     nothing, or nothing that describes a model.
     """
-    given = Path(path).expanduser()
+    given = expanded(path)
     candidates = [given] if given.is_absolute() or root is None else [root / given, given]
     folder = next((c for c in candidates if is_there(c)), None)
     if folder is None:

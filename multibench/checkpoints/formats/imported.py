@@ -31,6 +31,7 @@ __all__ = [
 
 _SMALL = 1 << 20
 _MOST_LEVELS = 50
+_MOST_PARTS = 100_000
 
 
 class Imported(NamedTuple):
@@ -172,12 +173,12 @@ def parse_config(content: bytes, where: str) -> dict[str, Any]:
             loaded = json.loads(text)
         else:
             level = 0
-            for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            for number, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
                 level += isinstance(event, yaml.CollectionStartEvent) - isinstance(
                     event, yaml.CollectionEndEvent
                 )
-                if isinstance(event, yaml.AliasEvent) or level > _MOST_LEVELS:
-                    raise ValueError("aliases or too many levels, which no configuration needs")
+                if isinstance(event, yaml.AliasEvent) or level > _MOST_LEVELS or number > _MOST_PARTS:
+                    raise ValueError("aliases or too many levels or parts, which no configuration needs")
             loaded = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

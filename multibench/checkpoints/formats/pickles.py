@@ -30,6 +30,7 @@ _INERT = (
 _TRAINING = re.compile(
     r"optim|master|lr_|sched|amp\b|(grad_)?scaler|rng|random|callbacks|loops|args|iteration|epoch"
 )
+_MOST_WRAPPERS = 5
 _MOST_TENSORS = 100_000
 _DEEPEST = 16
 
@@ -103,17 +104,20 @@ def _require_stored(file: BinaryIO, where: str) -> None:
     file.seek(0)
 
 
-def model_in(tree: object) -> object:
+def model_in(tree: object, level: int = 0) -> object:
     """The part of what a trainer saved that is the model: what lies under ``state_dict``, ``model`` and the like.
 
     What lies beside it and serves the training (an optimizer, a schedule, states of random generators) is left out;
-    anything else stays, so that it is accounted for.
+    anything else stays, so that it is accounted for. More than a few levels of such keys no trainer writes: ``level``
+    is the number of those above.
     """
+    if level > _MOST_WRAPPERS:
+        return tree
     held = [tree[key] for key in WRAPPERS if key in tree] if isinstance(tree, dict) else []
     if not isinstance(tree, dict) or not any(isinstance(value, dict) for value in held):
         return next((value for value in held if isinstance(value, list)), tree)
     return {
-        key: model_in(value) if key in WRAPPERS else value
+        key: model_in(value, level + 1) if key in WRAPPERS else value
         for key, value in tree.items()
         if not (isinstance(key, str) and _TRAINING.match(key))
     }

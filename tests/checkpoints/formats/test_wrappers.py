@@ -100,6 +100,21 @@ def test_two_models_in_one_file_are_refused(tmp_path: Path, name: str) -> None:
         load_model(open_folder(folder), Head("classification", 2))
 
 
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "weights.pt"])
+def test_keys_that_are_nested_without_end_are_refused(tmp_path: Path, name: str) -> None:
+    folder = _without_weights(tmp_path)
+    deep: dict[str, Any] = {}
+    for _ in range(400):
+        deep = {"model": deep}
+    wide: dict[str, Any] = {"a": torch.zeros(1)}
+    for _ in range(14):
+        wide = dict.fromkeys(("module", "model", "state_dict", "model_state_dict"), wide)
+    for tree in (deep, wide):
+        torch.save(tree, folder / name)
+        with pytest.raises(CheckpointError, match=r"more names, or deeper ones|given twice"):
+            open_folder(folder).weights()
+
+
 @pytest.mark.parametrize("beside", ["ema", "teacher", "state"])
 def test_weights_beside_the_model_are_not_lost_in_silence(tmp_path: Path, beside: str) -> None:
     folder = _without_weights(tmp_path)
