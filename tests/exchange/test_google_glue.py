@@ -146,14 +146,14 @@ def test_fine_tuning_seeds_are_what_the_import_says_of_them(
     done = import_google_predictions(release.folder, tmp_path, finetuning_seeds="nested")
     assert not any("fine-tuning seeds" in remark for remark in done.remarks)
     nested = multibench("variance", tmp_path, "--where", "step=2000000")
-    assert "fine-tuning seed (nested)" in nested.out
+    assert "fine-tuning seeds nested in" in nested.out
     for design in ("shared", "unknown"):
         words = ("--out", tmp_path / design, "--finetuning-seeds", design)
         told = multibench("import", "google-predictions", release.folder, *words)
         assert told.code == 0, told.err
         assert ("they are analysed as if they did" in told.out) == (design == "unknown")
         crossed = multibench("variance", tmp_path / design, "--where", "step=2000000")
-        assert "pretraining x fine-tuning seed" in crossed.out
+        assert "pretraining seeds crossed with" in crossed.out
     first, second, grid = (
         Results.open(results).where("step=2000000,learning_rate=2e-5").predictions("rte.dev").grid()
     )
