@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from multibench.errors import ResultsError
 
-__all__ = ["DESIGNS", "Design", "common_design", "design_of", "finetuning_labels", "origin_name", "origin_of"]
+__all__ = [
+    "DESIGNS",
+    "Design",
+    "common_design",
+    "design_of",
+    "design_remarks",
+    "finetuning_labels",
+    "origin_name",
+    "origin_of",
+]
 
 Design: TypeAlias = Literal["nested", "shared", "unknown"]
 DESIGNS: tuple[Design, ...] = ("nested", "shared", "unknown")
@@ -61,6 +70,21 @@ def common_design(runs: Iterable[Mapping[str, Any]], what: str) -> Design:
             f"together. Take one with a filter such as finetuning_seed_design={designs[0]}."
         )
     return designs[0] if designs else "nested"
+
+
+def design_remarks(runs: Sequence[Mapping[str, Any]], what: str) -> tuple[str, ...]:
+    """A sentence if nobody says whether equal fine-tuning seeds of several pretraining seeds share anything."""
+    units: dict[int, set[Any]] = {}
+    for run in runs:
+        if run["finetuning_seed"] is not None and run["finetuning_seed_design"] == "unknown":
+            seed = run["pretraining_seed"]
+            units.setdefault(run["finetuning_seed"], set()).add(run["checkpoint"] if seed is None else seed)
+    if not any(len(seeds) > 1 for seeds in units.values()):
+        return ()
+    return (
+        f"{what}: it is not known whether equal fine-tuning seeds of several checkpoints share their noise; they are "
+        "analysed as if they did (an import can say it: --finetuning-seeds nested or shared).",
+    )
 
 
 def finetuning_labels(runs: Iterable[Mapping[str, Any]], seeds: Iterable[Any]) -> list[Any]:

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from multibench.errors import ResultsError
 from multibench.results.clusters import BUILT_IN, ClusterSource, common_groups, described
-from multibench.results.design import Design, common_design, design_of, finetuning_labels, origin_of
+from multibench.results.design import (
+    Design,
+    common_design,
+    design_of,
+    design_remarks,
+    finetuning_labels,
+    origin_of,
+)
 from multibench.results.filters import RunFilter, parse_filter
 from multibench.results.index import read_runs
 from multibench.results.partition import Partition, short_digests
@@ -95,7 +102,7 @@ class PredictionTensor:
     fine-tuning seed, ...). ``as_released`` is False if the data differs from the released one.
     ``clusters`` int64 ``(n_examples,)`` numbers what examples share that are not independent (``cluster_unit``, in the
     plural: articles), and ``strata`` the fixed parts of the benchmark (``stratum_unit``); None where there are none,
-    or ``remarks`` say in sentences that they are not known.
+    or ``remarks`` say in sentences that they are not known, or that the design of the fine-tuning seeds is not.
     """
 
     evaluation: str
@@ -295,6 +302,8 @@ class Results:
             outputs[i] = part.outputs
             groups = common_groups([groups, part], evaluation)
         fields = tuple(run.fields for run in having)
+        shared = described(groups, having[0].clusters_from, evaluation, [run.manifest for run in having])
+        shared["remarks"] += design_remarks(fields, evaluation)
         trained = all((run.manifest.get("training_data") or {}).get("as_released", True) for run in having)
         return PredictionTensor(
             evaluation,
@@ -303,7 +312,7 @@ class Results:
             first.labels,
             outputs,
             bool(reference["as_released"]) and trained,
-            **described(groups, having[0].clusters_from, evaluation, [run.manifest for run in having]),
+            **shared,
         )
 
 

@@ -142,6 +142,7 @@ def test_fine_tuning_seeds_are_what_the_import_says_of_them(
 ) -> None:
     unknown = Results.open(results).where("step=2000000,learning_rate=2e-5").predictions("rte.dev")
     assert unknown.design == "unknown"
+    assert "analysed as if they did" in unknown.remarks[0]
     assert set(unknown.run_info()["finetune_seed"]) == {0, 1}
     done = import_google_predictions(release.folder, tmp_path, finetuning_seeds="nested")
     assert not any("fine-tuning seeds" in remark for remark in done.remarks)

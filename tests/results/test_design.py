@@ -11,7 +11,7 @@ import pytest
 
 from multibench.errors import ResultsError
 from multibench.results import PredictionTensor, Results
-from multibench.results.design import design_of, origin_of
+from multibench.results.design import design_of, design_remarks, origin_of
 from tests.support.command import multibench
 from tests.support.stored import store_run
 
@@ -115,6 +115,18 @@ def test_several_designs_are_refused_with_their_names(designs: tuple[str, ...], 
 
 def test_own_heads_go_with_any_design() -> None:
     assert _tensor((0, 0, "shared"), (1, None, None)).design == "shared"
+
+
+def test_a_remark_says_so_where_numbers_of_unknown_meaning_recur() -> None:
+    def remarks(*runs: tuple[Any, ...]) -> tuple[str, ...]:
+        return design_remarks(_tensor(*runs).runs, "rte.dev")
+
+    (remark,) = remarks(*((p, k, "unknown") for p, k in GRID))
+    assert "analysed as if they did" in remark
+    assert remarks(*((p, k, "shared") for p, k in GRID)) == ()
+    assert remarks(*((p, k, "nested") for p, k in GRID)) == ()
+    assert remarks((0, 0, "unknown"), (0, 1, "unknown"), (1, 2, "unknown")) == ()
+    assert remarks((0, None, "unknown"), (1, None, "unknown")) == ()
 
 
 def test_results_of_version_1_are_read_as_shared(tmp_path: Path) -> None:
