@@ -196,6 +196,14 @@ def test_all_right_in_clusters_counts_clusters() -> None:
     assert "articles" in found.over
 
 
+def test_one_cluster_has_a_score_and_no_interval() -> None:
+    y = np.random.default_rng(7).normal(2, 1, (3, 20))
+    found = estimate_group({"seed": range(3)}, y, np.zeros(20), "mean", clusters=["a"] * 20)
+    assert found.value == pytest.approx(y.mean())
+    assert math.isnan(found.low)
+    assert "one cluster: its noise cannot be estimated" in found.reason
+
+
 def test_of_hardly_any_discordant_answers_an_interval_is_that_of_an_exact_share() -> None:
     base = np.ones((1, 277), dtype=int)
     widths = []
