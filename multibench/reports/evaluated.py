@@ -138,6 +138,8 @@ def _choice(chosen: Chosen, evaluation: str, metric: str) -> Choice | None:
             together.labels,
             name,
             units.clusters,
+            # Two metrics would each sort examples its own way: a half to choose on must not be scored.
+            keep_examples=metric != deciding,
             strata=None,
             cluster_unit=units.cluster_unit,
         )

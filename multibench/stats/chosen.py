@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from multibench.metrics.base import Array
+from multibench.stats.layout import codes_of, sorted_labels
 from multibench.stats.streams import Streams
 
 __all__ = ["Choice", "choice_of_runs", "choice_of_settings"]
@@ -44,16 +45,17 @@ def choice_of_settings(
 
     Args:
         reported: scores ``(n_runs, n_units)`` by the metric that is reported.
-        deciding: the same by the metric that decides.
+        deciding: the same by the metric that decides, units in the same order.
         settings: the setting of each run.
         rows: pretraining and fine-tuning seed of each run.
 
     Rows that a setting lacks are left out; None if they have none in common, or there is one setting.
 
     """
-    names = list(dict.fromkeys(settings))
+    # In an order of their own, so that the order of runs changes nothing.
+    names = sorted_labels(settings)
     place = {(s, r): i for i, (s, r) in enumerate(zip(settings, rows, strict=True))}
-    keys = [r for r in dict.fromkeys(rows) if all((s, r) in place for s in names)]
+    keys = [r for r in _ordered(rows) if all((s, r) in place for s in names)]
     if len(names) < 2 or not keys:
         return None
     index = np.array([[place[s, r] for r in keys] for s in names])  # (n_settings, n_rows)
@@ -97,6 +99,13 @@ def choice_of_runs(reported: Array, deciding: Array, checkpoints: Sequence[Hasha
                 same, count = same + (pick == best), count + 1
                 scored += float(reported[own[pick]][mine].mean()) * len(mine) / n / DIVISIONS
     return Choice((plain - scored) / len(names), same / count, most)
+
+
+def _ordered(rows: Sequence[tuple[Hashable, Hashable]]) -> list[tuple[Hashable, Hashable]]:
+    """Distinct pairs, by their first and then their second label."""
+    first, second = (codes_of(labels)[1].tolist() for labels in zip(*rows, strict=True))
+    ordered = sorted(zip(first, second, rows, strict=True), key=lambda each: each[:2])
+    return list(dict.fromkeys(row for *_, row in ordered))
 
 
 def _units_of(keys: Sequence[tuple[Hashable, Hashable]]) -> Array:

@@ -56,12 +56,14 @@ class Parts:
 class Grid:
     """Runs as a table of pretraining by shared fine-tuning seeds: ``values`` ``(n_seeds, n_labels, n_units)``.
 
-    ``missing`` cells had no run; they hold what the rest of their row and column lets expect.
+    ``missing`` cells had no run; they hold what the rest of their row and column lets expect. ``means``
+    ``(n_seeds, n_units)`` are those of the runs that there were.
     """
 
     values: Array
     labels: tuple[Hashable, ...]
     missing: int
+    means: Array
 
     @property
     def interaction_df(self) -> int:
@@ -95,7 +97,8 @@ def grid_of(values: Array, group: Group) -> Grid:
         count[seed, label] += 1
     empty = count == 0
     filled = total / np.maximum(count, 1)[:, :, None]
-    return Grid(_completed(filled, empty) if empty.any() else filled, labels, int(empty.sum()))
+    means = seed_means(values, group)
+    return Grid(_completed(filled, empty) if empty.any() else filled, labels, int(empty.sum()), means)
 
 
 def _completed(table: Array, empty: Array) -> Array:
@@ -125,7 +128,9 @@ def _grid_terms(grid: Grid) -> dict[str, Term]:
     """The parts of both seeds where fine-tuning seeds are shared; their interaction stands with pretraining."""
     y = grid.values
     n_seeds, n_labels, n_units = y.shape
-    terms = {PRETRAINING: _rows_term(y.mean(axis=1))}
+    # Where hardly any label recurs the empty cells of a row hold too little of what its seed does.
+    sparse = grid.missing and grid.interaction_df < 1
+    terms = {PRETRAINING: _rows_term(grid.means if sparse else y.mean(axis=1))}
     if n_labels < 2:
         return terms
     cells = n_seeds * n_labels
@@ -221,7 +226,8 @@ def _paired_terms(values: Array, base: Group, experiment: Group) -> dict[str, Te
         first, second = grid_of(values, base), grid_of(values, experiment)
         if first.labels == second.labels:
             missing = max(first.missing, second.missing)
-            return _grid_terms(Grid(second.values - first.values, first.labels, missing))
+            means = second.means - first.means
+            return _grid_terms(Grid(second.values - first.values, first.labels, missing, means))
     terms = {PRETRAINING: _rows_term(seed_means(values, experiment) - seed_means(values, base))}
     for name, group, is_grid in zip(("base", "experiment"), (base, experiment), shared, strict=True):
         own = _grid_terms(grid_of(values, group)) if is_grid else {}

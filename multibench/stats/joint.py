@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -69,21 +70,28 @@ class Joint:
         p_values = np.stack([_p_of(s, errors[:, k]) for k, s in enumerate(self.surrogates)], axis=1)
         self.smallest = np.sort(p_values.min(axis=1))
 
+    @cached_property
+    def _places(self) -> Array:
+        """The chance of a smallest p-value up to each of ``smallest``."""
+        n = len(self.smallest)
+        return np.arange(1, n + 1) / (n + 1)
+
     def local_level(self, level: float) -> float:
         """The level of single intervals at which all hold together with probability ``level``."""
-        if len(self.surrogates) == 1:
+        n, alpha = len(self.surrogates), 1 - level
+        if n == 1:
             return level
-        found = 1 - float(np.quantile(self.smallest, 1 - level))
-        n = len(self.surrogates)
-        return min(max(found, level), 1 - (1 - level) / n)
+        places = self._places
+        # The inverse of ``adjusted``, so that intervals and adjusted p-values agree at every p-value.
+        found = float(np.interp(alpha, places, self.smallest)) if alpha >= places[0] else 0.0
+        return 1 - max(alpha / n, min(found, alpha))
 
     def adjusted(self, p: float) -> float:
         """The adjusted p-value of a single one."""
         n = len(self.surrogates)
         if math.isnan(p) or n == 1:
             return p
-        share = float(np.interp(p, self.smallest, np.arange(1, DRAWS + 1) / (DRAWS + 1)))
-        share = share if p >= self.smallest[0] else n * p
+        share = float(np.interp(p, self.smallest, self._places)) if p >= self.smallest[0] else n * p
         # Never less than the p-value itself, never more than Bonferroni's.
         return min(1.0, max(p, min(share, n * p)))
 

@@ -167,7 +167,8 @@ class Problem:
             influence = np.stack([np.bincount(self.clusters, row) for row in influence])
             n_clusters = influence.shape[1]
             # What leaving a cluster out would do: the jackknife's variance is not too small for unequal clusters.
-            influence *= (n_clusters - 1) / self.n_examples / (1 - self._sizes / self.n_examples)
+            if n_clusters > 1:
+                influence *= (n_clusters - 1) / self.n_examples / (1 - self._sizes / self.n_examples)
             influence -= influence.mean(axis=1, keepdims=True)
         if self.strata is not None:
             influence = _within(influence, self.strata)

@@ -1,4 +1,4 @@
-"""Variance components against known ones, and the planning that rests on them."""
+"""Sources of noise: they add up to the printed standard error, and say what they cannot tell."""
 
 from __future__ import annotations
 
@@ -7,117 +7,170 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats as scipy_stats
 
 from multibench.errors import StatisticsError
-from multibench.stats import (
-    Noise,
-    compare_groups,
-    comparison_noise,
-    plan_comparison,
-    power_of,
-    variance_components,
-)
-
-TRUE = {
-    "pretraining": 4e-4,
-    "finetuning": 1e-4,
-    "example": 0.09,
-    "pretraining_example": 0.01,
-    "residual": 0.04,
-}
+from multibench.stats import estimate_group, variance_components
+from multibench.stats.anova import two_way
+from multibench.stats.components import components_of
+from multibench.stats.factors import FINETUNING, PRETRAINING
+from multibench.stats.inference import group_inference
+from tests.stats.support import crossed_scores, grid_info, group_problem, nested_scores
 
 
-def nested_scores(rng, s=6, f=3, x=150, drop=()):
-    sd = {name: math.sqrt(value) for name, value in TRUE.items()}
-    y = rng.normal(0, sd["pretraining"], (s, 1, 1)) + rng.normal(0, sd["finetuning"], (s, f, 1))
-    y = y + rng.normal(0, sd["example"], (1, 1, x)) + rng.normal(0, sd["pretraining_example"], (s, 1, x))
-    y = (y + rng.normal(0, sd["residual"], (s, f, x))).reshape(s * f, x)
-    keep = [i for i in range(s * f) if i not in drop]
-    info = {"seed": np.repeat(np.arange(s), f)[keep], "finetune_seed": np.tile(np.arange(f), s)[keep]}
-    return info, y[keep], np.zeros(x)
+def random_design(case: int) -> tuple[dict[str, Any], np.ndarray, dict[str, Any]]:
+    """Nested or shared seeds, equal or unequal runs, holes, one pretraining seed, clusters, strata; and options."""
+    rng = np.random.default_rng(case)
+    n = int(rng.integers(10, 60))
+    kind = case % 5
+    if kind == 0:
+        info, y = nested_scores(rng, rng.integers(1, 4, rng.integers(2, 7)).tolist(), n, rng.choice([0, 0.5]))
+    elif kind == 1:
+        info, y = nested_scores(rng, [int(rng.integers(2, 6))], n)
+    elif kind == 2:
+        info, y = nested_scores(rng, [2] * int(rng.integers(2, 6)), n, rng.choice([0, 0.5]))
+    else:
+        p, f = int(rng.integers(2, 6)), int(rng.integers(2, 4))
+        info, y = grid_info(p, f), crossed_scores(rng, p, f, n).reshape(p * f, n)
+        if kind == 4 and p * f > 6:
+            kept = np.delete(np.arange(p * f), rng.integers(p * f))
+            info, y = {name: values[kept] for name, values in info.items()}, y[kept]
+    options: dict[str, Any] = {}
+    if case % 3 == 0:
+        options["clusters"] = rng.integers(0, n // 3, n)
+    if case % 4 == 0:
+        options["strata"] = np.arange(n) % 3 if "clusters" not in options else options["clusters"] % 2
+    return info, y, options
 
 
-@pytest.mark.parametrize("drop", [(), (1, 2, 5, 9)])
-def test_nested_components_are_unbiased_and_their_intervals_cover(drop):
-    rng = np.random.default_rng(0)
-    found: dict[str, list[Any]] = {name: [] for name in TRUE}
-    for _ in range(150):
-        info, y, labels = nested_scores(rng, drop=drop)
-        components = variance_components(info, y, labels, "mean")
-        for name, true in TRUE.items():
-            part = components.parts[name]
-            found[name].append((part.value / true, part.low <= true <= part.high))
-    for name, results in found.items():
-        values, held = np.array(results, dtype=float).T
-        assert values.mean() == pytest.approx(1, abs=4 * values.std() / math.sqrt(150)), name
-        assert held.mean() > 0.88, name
+def test_parts_add_up_to_the_printed_standard_error_in_every_design() -> None:
+    splits = set()
+    for case in range(60):
+        info, y, options = random_design(case)
+        problem, group = group_problem(info, y, **options)
+        found, one = components_of(problem, group), group_inference(problem, group)
+        assert sum(s.part for s in found.sources) == pytest.approx(one.moments.variance, rel=1e-9, abs=1e-15), case
+        assert found.standard_error == pytest.approx(one.estimate.standard_error, rel=1e-9)
+        printed = estimate_group(info, y, np.zeros(y.shape[1]), "mean", **options)
+        assert found.standard_error == pytest.approx(printed.standard_error, rel=1e-9)
+        splits.add(tuple(s.factor for s in found.sources))
+        for source in found.sources:
+            assert source.part >= 0
+            assert source.share.low <= source.share.value <= source.share.high
+            assert 0 <= source.share.low
+            assert source.share.high <= 1
+            assert source.one_more <= found.standard_error + 1e-12
+            assert math.isnan(source.sd.value) == (source.n_units < 3)
+            if source.n_units >= 3:
+                assert source.sd.low == 0
+                assert source.sd.value <= source.sd.high
+        assert sum(s.share.value for s in found.sources) == pytest.approx(1)
+    assert (PRETRAINING, FINETUNING, "clusters") in splits
+    assert (PRETRAINING, FINETUNING, "examples") in splits
 
 
-def test_crossed_components_are_unbiased():
+def test_nested_parts_are_the_nested_analysis_of_variance() -> None:
+    s, f, n = 6, 3, 40
     rng = np.random.default_rng(1)
-    s, f, x = 5, 4, 60
-    true = {
-        "pretraining": 0.04,
-        "finetuning_shared": 0.09,
-        "pretraining_finetuning": 0.01,
-        "example": 0.25,
-        "pretraining_example": 0.16,
-        "finetuning_example": 0.01,
-        "residual": 0.36,
-    }
-    shapes = {
-        "pretraining": (s, 1, 1),
-        "finetuning_shared": (1, f, 1),
-        "pretraining_finetuning": (s, f, 1),
-        "example": (1, 1, x),
-        "pretraining_example": (s, 1, x),
-        "finetuning_example": (1, f, x),
-        "residual": (s, f, x),
-    }
-    info = {"seed": np.repeat(np.arange(s), f), "finetune_seed": np.tile(np.arange(f), s)}
-    found: dict[str, list[Any]] = {name: [] for name in true}
-    for _ in range(200):
-        y = np.zeros((s, f, x))
-        for name, shape in shapes.items():
-            y += rng.normal(0, math.sqrt(true[name]), shape)
-        components = variance_components(info, y.reshape(s * f, x), np.zeros(x), "mean", "crossed")
-        for name in true:
-            found[name].append(components.parts[name].value)
-    for name, values in found.items():
-        error = np.std(values) / math.sqrt(200)
-        assert np.mean(values) == pytest.approx(true[name], abs=4 * error), name
-    assert sum(components.shares.values()) == pytest.approx(1)
+    info, y = nested_scores(rng, [f] * s, n, 0.6)
+    y += rng.normal(0, 0.3, (s * f, 1))
+    found = variance_components(info, y, np.zeros(n), "mean", "nested")
+    runs, means = y.mean(axis=1).reshape(s, f), y.reshape(s, f, n).mean(axis=1)
+    cells = sum(float(two_way(own).ms_error) for own in y.reshape(s, f, n)) / s
+    finetuning = runs.var(axis=1, ddof=1).mean() - cells / n
+    seeds = means.mean(axis=1).var(ddof=1) - float(two_way(means).ms_error) / n
+    assert finetuning > 0
+    assert seeds - finetuning / f > 0
+    assert found.source(FINETUNING).part == pytest.approx(finetuning / (s * f))
+    assert found.source(PRETRAINING).part == pytest.approx(seeds / s - finetuning / (s * f))
+    assert found.source("examples").part == pytest.approx(scipy_stats.sem(means.mean(axis=0)) ** 2)
+    assert found.source(FINETUNING).sd.value == pytest.approx(math.sqrt(finetuning))
+    assert found.source(PRETRAINING).sd.value == pytest.approx(math.sqrt(seeds - finetuning / f))
+    assert found.source(PRETRAINING).contribution == pytest.approx(math.sqrt(found.source(PRETRAINING).part))
 
 
-def test_variance_of_the_mean_is_what_the_parts_add_up_to():
-    info, y, labels = nested_scores(np.random.default_rng(2))
-    components = variance_components(info, y, labels, "mean")
-    part = {name: max(0.0, estimate.value) for name, estimate in components.parts.items()}
-    expected = (
-        part["pretraining"] / 6
-        + part["finetuning"] / 18
-        + part["example"] / 150
-        + part["pretraining_example"] / 900
-        + part["residual"] / 2700
-    )
-    assert components.variance() == pytest.approx(expected)
-    assert components.variance(n_seeds=12) < components.variance()
+def test_one_more_unit_of_each_factor() -> None:
+    info, y = nested_scores(np.random.default_rng(2), [3] * 5, 50, 0.6)
+    found = variance_components(info, y, np.zeros(50), "mean")
+    total, seed, runs = (
+        found.standard_error**2, found.source(PRETRAINING), found.source(FINETUNING)
+    )  # fmt: skip
+    assert seed.one_more**2 == pytest.approx(total - seed.part / 6)
+    assert runs.one_more**2 == pytest.approx(total - runs.part / 4)
+    assert found.source("examples").one_more ** 2 == pytest.approx(total - found.source("examples").part / 51)
 
 
-def test_what_a_design_cannot_separate_is_unknown_with_a_reason():
-    rng = np.random.default_rng(3)
-    info, y, labels = nested_scores(rng, f=1)
-    alone = variance_components(info, y, labels, "mean")
-    assert math.isnan(alone.parts["finetuning"].value)
-    assert "one run a seed" in alone.parts["finetuning"].reason
-    one = variance_components({"seed": [0] * 5}, y[:5], labels, "mean")
-    assert "one pretraining seed" in one.parts["pretraining"].reason
-    assert not math.isnan(one.parts["finetuning"].value)
+def test_labels_that_recur_are_not_analysed_as_nested_nor_own_ones_as_crossed() -> None:
+    y = np.random.default_rng(3).normal(0, 1, (6, 20))
+    with pytest.raises(StatisticsError, match="recur across pretraining seeds"):
+        variance_components(grid_info(3, 2), y, np.zeros(20), "mean", "nested")
+    with pytest.raises(StatisticsError, match="no label in common"):
+        variance_components(grid_info(3, 2, own_labels=True), y, np.zeros(20), "mean", "crossed")
+    assert "crossed with 2 fine-tuning seeds" in variance_components(grid_info(3, 2), y, np.zeros(20), "mean").design
     with pytest.raises(StatisticsError, match="give several runs"):
-        variance_components({"seed": [0]}, y[:1], labels, "mean")
-    info, y, labels = nested_scores(rng, drop=(0,))
-    with pytest.raises(StatisticsError, match="Complete the grid"):
-        variance_components(info, y, labels, "mean", "crossed")
+        variance_components({"seed": [0]}, y[:1], np.zeros(20), "mean")
+    with pytest.raises(StatisticsError, match="One cluster shows no noise"):
+        variance_components(grid_info(3, 2), y, np.zeros(20), "mean", clusters=np.zeros(20))
+
+
+def test_two_units_are_not_enough_to_say_how_they_differ() -> None:
+    y = crossed_scores(np.random.default_rng(4), 5, 2, 30).reshape(10, 30)
+    found = variance_components(grid_info(5, 2), y, np.zeros(30), "mean")
+    shared = found.source(FINETUNING)
+    assert shared.sd.reason == "not estimable: 2 fine-tuning seeds"
+    assert math.isnan(shared.sd.value)
+    assert math.isnan(shared.sd.high)
+    assert shared.sd.to_dict()["high"] is None
+    assert not math.isnan(found.source(PRETRAINING).sd.high)
+
+
+def test_the_spread_of_shares_cannot_pass_a_half() -> None:
+    rng = np.random.default_rng(5)
+    labels = np.ones(60, dtype=int)
+    preds = (rng.random((3, 60)) < np.array([0.05, 0.5, 0.95])[:, None]).astype(int)
+    found = variance_components({"seed": range(3)}, preds, labels, "accuracy")
+    assert found.source(PRETRAINING).sd.value <= found.source(PRETRAINING).sd.high == 0.5
+    free = variance_components({"seed": range(3)}, preds * 10.0, labels, "mean")
+    assert free.source(PRETRAINING).sd.high > 5
+
+
+def test_a_share_and_an_upper_bound_hold_their_truth() -> None:
+    """Normal scores of ten seeds, of which a third of the variance of the mean is their own."""
+    rng = np.random.default_rng(6)
+    s, n, sd = 10, 50, 0.2
+    true = sd**2 / s / (sd**2 / s + 1 / n * 0.25 + 0.25 / (s * n))
+    held, bounded = [], []
+    for _ in range(120):
+        y = rng.normal(0, sd, (s, 1)) + rng.normal(0, 0.5, n) + rng.normal(0, 0.5, (s, n)) + 3
+        source = variance_components({"seed": range(s)}, y, np.zeros(n), "mean").source(PRETRAINING)
+        held.append(source.share.low <= true <= source.share.high)
+        bounded.append(sd <= source.sd.high)
+    assert np.mean(held) >= 0.9
+    assert np.mean(bounded) >= 0.9
+
+
+def test_what_cannot_be_told_from_zero_is_an_f_test() -> None:
+    rng = np.random.default_rng(7)
+    for sd in (0.0, 1.0):
+        y = rng.normal(0, sd, (6, 1)) + rng.normal(0, 1, 40) + rng.normal(0, 0.5, (6, 40))
+        source = variance_components({"seed": range(6)}, y, np.zeros(40), "mean").source(PRETRAINING)
+        table = two_way(y)
+        known = scipy_stats.f.sf(float(table.ms_seed / table.ms_error), 5, 5 * 39)
+        assert source.p_value == pytest.approx(known)
+        assert source.told_from_zero == (known <= 0.05)
+        assert source.told_from_zero == (sd > 0)
+
+
+def test_one_checkpoint_has_its_runs_and_one_run_a_seed_says_so() -> None:
+    info, y = nested_scores(np.random.default_rng(8), [4], 20)
+    alone = variance_components(info, y, np.zeros(20), "mean")
+    assert [source.factor for source in alone.sources] == [FINETUNING, "examples"]
+    assert alone.design == "4 fine-tuning runs of one pretraining seed"
+    info, y = nested_scores(np.random.default_rng(9), [1] * 4, 20)
+    single = variance_components(info, y, np.zeros(20), "mean")
+    assert "their part holds that of fine-tuning seeds" in single.design
+    assert single.source(FINETUNING) is None
+    assert "%" in str(single)
 
 
 @pytest.mark.shared
@@ -131,86 +184,7 @@ def test_real_predictions(shared_dir):
     components = variance_components(info, preds, labels, "accuracy")
     assert components.mean == pytest.approx(0.8472032603, abs=1e-9)
     # Mean squares of the table of right answers, computed apart from this package.
-    assert components.parts["residual"].value == pytest.approx(0.030242438, abs=1e-8)
-    assert components.parts["example"].value == pytest.approx(0.099215488, abs=1e-8)
-    assert math.sqrt(components.parts["finetuning"].value) == pytest.approx(0.0016282583, abs=1e-9)
-    assert components.shares["example"] > 0.9
-
-
-def noise(paired):
-    return Noise(4e-5, 1e-5, 0.02, 0.03, 0.02, paired)
-
-
-@pytest.mark.parametrize("paired", [True, False])
-def test_power_holds_in_simulation(paired):
-    """Simulated data, tested with the crossed interval, reject as often as the formula says."""
-    assumed, effect = noise(paired), 0.012
-    s, r, x = 8, 2, 400
-    rng = np.random.default_rng(4)
-    info = {
-        "seed": np.tile(np.repeat(np.arange(s), r), 2),
-        "intervention": np.repeat([False, True], s * r),
-    }
-    half = 1.0 if paired else math.sqrt(0.5)
-    rejected = 0
-    n = 120
-    for _ in range(n):
-        # All noise of a paired difference sits on one side; unpaired, each side has half.
-        y = np.zeros((2, s, r, x))
-        y[1] += effect + rng.normal(0, math.sqrt(assumed.example), x)
-        for side in (1,) if paired else (0, 1):
-            y[side] += half * rng.normal(0, math.sqrt(assumed.pretraining), (s, 1, 1))
-            y[side] += half * rng.normal(0, math.sqrt(assumed.finetuning), (s, r, 1))
-            y[side] += half * rng.normal(0, math.sqrt(assumed.pretraining_example), (s, 1, x))
-            y[side] += half * rng.normal(0, math.sqrt(assumed.residual), (s, r, x))
-        result = compare_groups(info, y.reshape(-1, x), np.zeros(x), "mean", paired, nboot=1, rng=0)
-        rejected += result.p_value <= 0.05
-    expected = power_of(assumed, effect, s, r, x).power
-    assert 0.2 < expected < 0.9
-    assert rejected / n == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / n))
-
-
-def test_the_plan_is_the_cheapest_design_that_does_it():
-    plan = plan_comparison(noise(True), 0.01, n_examples=2000, hours_per_run=0.5)
-    assert plan.enough
-    assert plan.best is not None
-    assert plan.best.power >= 0.8
-    assert all(d.power < 0.8 for d in plan.designs if d.hours < plan.best.hours)
-    assert plan.best.hours == 2 * plan.best.n_seeds * plan.best.n_runs * 0.5
-    short = plan_comparison(
-        noise(True), 0.01, n_examples=2000, budget_hours=plan.best.hours - 0.1, hours_per_run=0.5
-    )
-    assert not short.enough
-    assert short.reason
-    hopeless = plan_comparison(noise(True), 0.001, n_examples=300)
-    assert "endless seeds" in hopeless.reason
-    width = plan_comparison(noise(False), 0.01, n_examples=5000, power=None, half_width=0.008)
-    assert width.best is not None
-    assert width.best.half_width <= 0.008
-
-
-def test_measured_noise_gives_back_what_the_crossed_interval_saw():
-    rng = np.random.default_rng(5)
-    s, r, x = 10, 3, 300
-    y = (
-        rng.normal(0, 0.1, (2, s, 1, 1))
-        + rng.normal(0, 0.05, (2, s, r, 1))
-        + rng.normal(0, 0.5, (1, 1, 1, x))
-    )
-    y = (
-        y
-        + rng.normal(0, 0.2, (2, s, 1, x))
-        + rng.normal(0, 0.4, (2, s, r, x))
-        + rng.normal(0, 0.3, (2, 1, 1, x))
-    )
-    info = {
-        "seed": np.tile(np.repeat(np.arange(s), r), 2),
-        "intervention": np.repeat([False, True], s * r),
-    }
-    for paired in (True, False):
-        measured = comparison_noise(info, y.reshape(-1, x), np.zeros(x), "mean", paired)
-        result = compare_groups(info, y.reshape(-1, x), np.zeros(x), "mean", paired, nboot=1, rng=0)
-        variance = measured.seeds(s, r) + measured.examples(s, r, x)
-        assert math.sqrt(variance) == pytest.approx(result.delta.standard_error, rel=0.02)
-    with pytest.raises(StatisticsError, match="must be 0 or more"):
-        Noise(-1, 0, 0, 0, 0, True)
+    n, residual, example = len(labels), 0.030242438, 0.099215488
+    assert components.source(FINETUNING).sd.value == pytest.approx(0.0016282583, abs=1e-9)
+    assert components.source("examples").part == pytest.approx((example + residual / 10) / n, abs=1e-12)
+    assert components.source("examples").share.value > 0.9

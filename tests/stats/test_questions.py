@@ -1,9 +1,10 @@
-"""Single runs, equivalence, selection, collapsed runs: against hand-worked values and other libraries."""
+"""Single runs, best runs, wins, collapsed runs: against hand-worked values and other libraries."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -15,13 +16,11 @@ from multibench.stats import (
     best_of_n,
     collapse_rate,
     collapsed_runs,
-    compare_groups,
-    equivalence,
+    expected_best,
     mcnemar,
-    non_inferiority,
     paired_permutation,
     probability_of_improvement,
-    selection_optimism,
+    selection,
     with_and_without_collapsed,
 )
 
@@ -58,78 +57,117 @@ def test_permutation_test_agrees_with_all_exchanges_written_out():
     assert same.p_value == 1
 
 
-def comparison(effect=0.0, seed=0):
-    rng = np.random.default_rng(seed)
-    info = {"seed": [*range(8), *range(8)], "intervention": [False] * 8 + [True] * 8}
-    y = rng.normal(0, 0.01, (16, 1)) + rng.normal(0, 0.3, (1, 400)) + rng.normal(0, 0.1, (16, 400))
-    y[8:] += effect
-    return compare_groups(info, y, np.zeros(400), "mean", True, nboot=2000, rng=0)
-
-
-def test_equivalence_is_the_wider_interval_within_the_margin():
-    for effect in (0.0, 0.02, 0.1):
-        result = comparison(effect)
-        assert result.crossed is not None
-        for given in (result.crossed, result.bootstrap):
-            test = equivalence(given, 0.03)
-            estimate = given.estimate if given is result.crossed else result.bootstrap.delta
-            assert test.p_value == max(test.p_low, test.p_high)
-            assert test.shown == (test.p_value <= 0.05)
-            if estimate.low > 0.03:
-                assert test.verdict == "different"
-        # Ninety per cent interval within the margin if and only if shown.
-        from scipy.stats import t
-
-        half = t.ppf(0.95, result.crossed.df) * result.crossed.estimate.standard_error
-        value = result.crossed.estimate.value
-        assert equivalence(result.crossed, 0.03).shown == (value + half < 0.03 and value - half > -0.03)
-    assert equivalence(comparison(0.0).crossed, 0.03).verdict == "equivalent"
-    assert non_inferiority(comparison(0.1).crossed, 0.01).shown
-    assert non_inferiority(comparison(-0.1).crossed, 0.01).verdict == "inferior"
-    with pytest.raises(StatisticsError, match="positive"):
-        non_inferiority(comparison().crossed, -1)
-
-
-def test_probability_of_improvement():
-    result = probability_of_improvement([1, 2, 3], [2, 3, 4], rng=0)
+def test_probability_of_improvement_counts_pairs():
+    result = probability_of_improvement([1, 2, 3], [2, 3, 4])
     assert result.value == pytest.approx((3 + 2 + 1 + 0.5 * 2) / 9)
     assert 0 <= result.low < result.value < result.high <= 1
+    turned = probability_of_improvement([2, 3, 4], [1, 2, 3])
+    assert (turned.low, turned.high) == pytest.approx((1 - result.high, 1 - result.low))
     with pytest.raises(StatisticsError, match="NaN"):
-        probability_of_improvement([math.nan], [1])
+        probability_of_improvement([math.nan, 1], [1, 2])
+    with pytest.raises(StatisticsError, match="two seeds at least"):
+        probability_of_improvement([1], [1, 2])
 
 
-def test_best_of_n_is_the_mean_over_all_subsets():
+def test_a_side_that_always_wins_leaves_room_for_the_others_chance():
+    for n in (2, 3, 5, 25):
+        found = probability_of_improvement(range(n), range(100, 100 + n))
+        assert (found.value, found.high) == (1, 1)
+        assert 0 < found.low < 1 - 0.5 / n
+    widths = [probability_of_improvement([1, 4], [2, 3], level).half_width for level in (0.5, 0.9, 0.99)]
+    assert widths == sorted(widths)
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_probability_of_improvement_covers(n):
+    from scipy.stats import norm
+
+    rng = np.random.default_rng(n)
+    for shift, spread in ((0.0, 1.0), (1.5, 1.0), (0.7, 3.0)):
+        true = norm.cdf(shift / math.hypot(1, spread))
+        held = []
+        for _ in range(250):
+            found = probability_of_improvement(rng.normal(0, 1, n), rng.normal(shift, spread, n))
+            held.append(found.low <= true <= found.high)
+        assert np.mean(held) >= 0.93, (shift, spread)
+
+
+def test_the_expected_best_is_the_mean_over_all_subsets():
     scores = np.random.default_rng(0).random(7)
     for n in range(1, 8):
         subsets = [max(chosen) for chosen in itertools.combinations(scores, n)]
-        assert best_of_n(scores, n, nboot=10, rng=0).value == pytest.approx(np.mean(subsets))
+        assert expected_best(scores, n) == pytest.approx(np.mean(subsets))
     with pytest.raises(StatisticsError, match="without bias"):
-        best_of_n(scores, 8)
+        expected_best(scores, 8)
+    with pytest.raises(StatisticsError, match="NaN"):
+        expected_best([1, math.nan], 1)
 
 
-def test_best_of_grid_is_the_mean_over_all_choices_of_runs():
+def test_the_median_best_is_that_of_all_subsets():
+    scores = np.random.default_rng(1).random(9)
+    for n in range(1, 10):
+        subsets = sorted(max(chosen) for chosen in itertools.combinations(scores, n))
+        assert best_of_n(scores, n).value == subsets[math.ceil(len(subsets) / 2) - 1]
+    with pytest.raises(StatisticsError, match="without bias"):
+        best_of_n(scores, 10)
+
+
+@pytest.mark.parametrize(("n", "total"), [(1, 10), (2, 20), (5, 30)])
+def test_the_best_of_n_is_covered_whatever_the_distribution(n, total):
+    rng = np.random.default_rng(n)
+    share = 0.5 ** (1 / n)
+    held = []
+    for _ in range(300):
+        # The quantile of a uniform is its share; order statistics do not care about the scale.
+        found = best_of_n(rng.random(total), n)
+        held.append(found.low <= share <= found.high)
+    assert np.mean(held) >= 0.93
+    chosen = best_of_n(np.arange(total), n)
+    order = np.arange(total)
+    # Exact: the number of trials below the quantile is binomial.
+    from scipy.stats import binom
+
+    low, high = int(chosen.low), int(chosen.high)
+    assert list(order[[low, high]]) == [low, high]
+    assert binom.cdf(low, total, share) <= 0.025
+    assert 1 - binom.cdf(high, total, share) <= 0.025
+    assert binom.cdf(low + 1, total, share) > 0.025
+    assert 1 - binom.cdf(high - 1, total, share) > 0.025
+
+
+@pytest.mark.parametrize(("n", "total", "level"), [(5, 5, 0.95), (5, 25, 0.95), (20, 25, 0.95), (1, 4, 0.95), (2, 9, 0.99)])
+def test_too_few_trials_have_no_interval_and_the_reason_says_how_many_would_do(n, total, level):
+    scores = np.random.default_rng(0).random(total)
+    found = best_of_n(scores, n, level)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    needed = int(re.fullmatch(rf"{total} trials are too few to bound it; (\d+) would do", found.reason).group(1))
+    more = np.random.default_rng(0).random(needed)
+    assert not math.isnan(best_of_n(more, n, level).low)
+    assert math.isnan(best_of_n(more[:-1], n, level).low)
+
+
+def test_bounds_from_the_wrong_quantile_would_not_cover(monkeypatch):
+    """The median of single trials in the place of that of the best."""
+    own = selection._order_bounds
+    monkeypatch.setattr(selection, "_order_bounds", lambda values, share, tail: own(values, 0.5, tail))
+    rng = np.random.default_rng(2)
+    found = [best_of_n(rng.random(30), 5) for _ in range(100)]
+    assert np.mean([one.low <= 0.5 ** (1 / 5) <= one.high for one in found]) < 0.5
+
+
+def test_best_of_grid_is_the_mean_over_all_choices_of_runs_and_has_no_interval():
     scores = np.random.default_rng(1).random((3, 4))
     choices = itertools.product(*(itertools.combinations(row, 2) for row in scores))
     expected = np.mean([max(max(pair) for pair in choice) for choice in choices])
-    result = best_of_grid(scores, 2, nboot=50, rng=0)
+    result = best_of_grid(scores, 2)
     assert result.value == pytest.approx(expected)
-    assert result.low <= result.value <= result.high + 1e-12
-    whole = best_of_grid(scores, 4, nboot=50, rng=0)
-    assert whole.value == pytest.approx(scores.max())
-    assert math.isnan(whole.low)
-    assert whole.reason
-
-
-def test_optimism_of_choosing_among_equals():
-    rng = np.random.default_rng(2)
-    labels = rng.integers(0, 2, 200)
-    preds = np.where(rng.random((20, 200)) < 0.8, labels, 1 - labels)
-    result = selection_optimism(preds, labels, "accuracy", 400, rng=0)
-    # Best of 20 independent halves: about 1.87 sd of a score on 100 examples above its mean.
-    assert result.value == pytest.approx(1.87 * math.sqrt(0.16 / 100), rel=0.35)
-    assert result.mc_error < 0.01
-    single = selection_optimism(preds[:1], labels, "accuracy", 400, rng=0)
-    assert single.value == pytest.approx(0, abs=1e-12)
+    assert math.isnan(result.low)
+    assert math.isnan(result.high)
+    assert "no interval is known" in result.reason
+    assert best_of_grid(scores, 4).value == pytest.approx(scores.max())
+    with pytest.raises(StatisticsError, match="`seeds_each` is 5"):
+        best_of_grid(scores, 5)
 
 
 def test_collapse_rate_is_exact():
@@ -149,6 +187,10 @@ def test_collapsed_runs_stay_in_the_primary_estimate():
     assert result.rate.value == pytest.approx(1 / 6)
     assert result.all_runs.value == pytest.approx(result.without_collapsed.value * 5 / 6)
     assert (result.all_runs.n_runs, result.without_collapsed.n_runs) == (6, 5)
+    shifted = with_and_without_collapsed(
+        {"seed": range(6)}, preds, labels, "mcc", corrections=[-0.03] * 6
+    )
+    assert shifted.without_collapsed.value == pytest.approx(result.without_collapsed.value - 0.03)
     every = with_and_without_collapsed({"seed": range(6)}, preds * 0, labels, "mcc")
     assert every.all_runs.value == 0
     assert every.without_collapsed.reason == "every run collapsed"
