@@ -10,7 +10,6 @@ from typing import TypeAlias
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from benchmarks.coverage.worlds import Sample, World
 from multibench.metrics.base import Array
 from multibench.stats import inference
 from multibench.stats.anova import TwoWay, two_way
@@ -18,6 +17,8 @@ from multibench.stats.factors import seed_means
 from multibench.stats.inference import Inference, difference_inference, group_inference
 from multibench.stats.layout import Group
 from multibench.stats.problem import Problem
+
+from .worlds import Sample, World
 
 __all__ = ["LEVEL", "METHODS", "Found", "digest"]
 
@@ -51,7 +52,8 @@ def inferred(world: World, problem: Problem) -> Inference:
     """The package's own inference."""
     if world.paired is None:
         return group_inference(problem, world.groups[0], LEVEL)
-    return difference_inference(problem, *world.groups, world.paired, LEVEL)
+    base, experiment = world.groups
+    return difference_inference(problem, base, experiment, world.paired, LEVEL)
 
 
 def surrogate(world: World, problem: Problem, _: int) -> Found:
@@ -113,7 +115,9 @@ def percentile(world: World, problem: Problem, number: int) -> Found:
     sides: list[Array] = []
     for place, group in enumerate(world.groups):
         side = 0 if world.paired else place
-        sides.append((_counts(group.n_seeds, side, turn) * (scores[:, group.rows] @ group.mixing().T)).sum(axis=1))
+        sides.append(
+            (_counts(group.n_seeds, side, turn) * (scores[:, group.rows] @ group.mixing().T)).sum(axis=1)
+        )
     draws = np.sort(sides[-1] - (sides[0] if len(sides) == 2 else 0.0))
     rank = round((1 - LEVEL) / 2 * (DRAWS + 1))
     return float(draws[rank - 1]), float(draws[DRAWS - rank]), math.nan
@@ -132,5 +136,5 @@ def chosen(names: Sequence[str]) -> dict[str, Method]:
 
 
 def without_sentences() -> None:
-    """Leave out the sentences on what one more seed would buy: they ask for further intervals that nobody reads here."""
+    """Leave out the sentences on what one more seed would buy, which ask for further intervals."""
     inference._few = lambda *_: []

@@ -1,0 +1,119 @@
+"""Simulate cells, and keep what came of them in a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from multibench.stats.problem import Problem
+
+from .cells import Cell
+from .limits import Row, limits_of, near
+from .methods import METHODS, digest
+
+__all__ = ["FEW", "MANY", "OUT", "due", "key_of", "recorded", "simulate", "write"]
+
+OUT = Path(__file__).with_name("results.csv")
+FEW, MANY = 2000, 10_000
+NUMBERS = ("coverage", "above", "below", "none", "width", "oracle", "type_one", "seen", "given_seen")
+FIELDS = ("cell", "key", "method", "repetitions", *NUMBERS, "ms")
+
+
+def key_of(cell: Cell) -> str:
+    """A digest of a cell's world: rows of a cell that was since changed are left out."""
+    return f"{zlib.crc32(repr((cell.world, cell.methods)).encode()):08x}"
+
+
+def value_of(cell: Cell, problem: Problem) -> float:
+    """The mean, or the difference of means."""
+    sides = [float(problem.scores[g.rows] @ g.mixing().mean(axis=0)) for g in cell.world.groups]
+    return sides[-1] - (sides[0] if len(sides) == 2 else 0.0)
+
+
+def simulate(cell: Cell, repetitions: int, stream: int = 0) -> dict[str, Row]:
+    """Each method in a cell. ``stream`` gives other data sets of the same world."""
+    rng = np.random.Generator(np.random.SFC64([zlib.crc32(f"{cell.section}: {cell.name}".encode()), stream]))
+    errors, seen = np.empty(repetitions), np.empty(repetitions, dtype=bool)
+    found = {name: np.empty((repetitions, 3)) for name in cell.methods}
+    for number in range(repetitions):
+        sample = cell.world.sample(rng)
+        problem = digest(cell.world, sample)
+        errors[number], seen[number] = value_of(cell, problem) - sample.truth, sample.seen
+        for name in cell.methods:
+            low, high, p = METHODS[name](cell.world, problem, number)
+            found[name][number] = low - sample.truth, high - sample.truth, p
+    oracle = 2 * 1.959964 * float(errors.std())
+    return {name: _row(cell, rows, seen, oracle) for name, rows in found.items()}
+
+
+def _row(cell: Cell, rows: np.ndarray, seen: np.ndarray, oracle: float) -> Row:
+    low, high, p = rows.T
+    printed = ~np.isnan(low)
+    above, below = low > 1e-12, high < -1e-12
+    held = printed & ~above & ~below
+    n = max(1, int(printed.sum()))
+    shown = printed & seen
+    return Row(
+        len(rows),
+        float(held.sum() / n),
+        float(above.sum() / n),
+        float(below.sum() / n),
+        float(1 - printed.mean()),
+        float(np.median((high - low)[printed])) if printed.any() else math.nan,
+        oracle,
+        float((p <= 0.05).mean()) if cell.null and not np.isnan(p).all() else math.nan,
+        float(seen.mean()),
+        float(held[shown].mean()) if shown.any() else math.nan,
+    )
+
+
+def write(path: Path, name: str, cell: Cell, rows: dict[str, Row], seconds: float) -> None:
+    """Append a finished cell."""
+    fresh = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if fresh:
+            writer.writerow(FIELDS)
+        for method, row in rows.items():
+            numbers = [f"{getattr(row, field):.5g}" for field in NUMBERS]
+            ms = f"{1000 * seconds / row.repetitions:.2f}"
+            writer.writerow([name, key_of(cell), method, row.repetitions, *numbers, ms])
+
+
+def recorded(path: Path, known: dict[str, Cell]) -> dict[str, dict[str, Row]]:
+    """What was simulated of the cells as they are now, by cell and method; the longest simulation counts."""
+    found: dict[str, dict[str, Row]] = {}
+    if not path.exists():
+        return found
+    with path.open(newline="") as file:
+        for line in csv.DictReader(file):
+            cell = known.get(line["cell"])
+            if cell is None or key_of(cell) != line["key"]:
+                continue
+            row = Row(int(line["repetitions"]), *(float(line[field]) for field in NUMBERS))
+            rows = found.setdefault(line["cell"], {})
+            if line["method"] not in rows or rows[line["method"]].repetitions <= row.repetitions:
+                rows[line["method"]] = row
+    return found
+
+
+def due(cell: Cell, rows: dict[str, Row] | None, least: int = FEW) -> int:
+    """How many repetitions a cell still has to be simulated with; 0 if it is done."""
+    if not rows or any(name not in rows or rows[name].repetitions < least for name in cell.methods):
+        return least
+    row = rows["surrogate"]
+    if least == FEW and row.repetitions < MANY and near(limits_of(cell), row, rows.get("old crossed")):
+        return MANY
+    return 0
+
+
+def timed(cell: Cell, repetitions: int) -> tuple[dict[str, Row], float]:
+    """A cell simulated, and the seconds of the processor that it took."""
+    started = time.process_time()
+    rows = simulate(cell, repetitions)
+    return rows, time.process_time() - started
