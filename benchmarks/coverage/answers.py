@@ -16,9 +16,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from multibench.metrics import METRICS
-from multibench.metrics.base import Array, Prepared
-from multibench.metrics.means import PreparedMean
+from multibench.metrics.base import Array
 
 from .worlds import BELL, GRID, QUANTILES, Sample, Seeds, World, atoms
 
@@ -104,6 +102,8 @@ class Answers(World):
 
     def over(self, number: int, quality: float, rest: tuple[int, ...]) -> float:
         """The same, averaged over pretraining seeds as well."""
+        if self.sides[number].kind == "normal":
+            return float(self.expected(np.array([quality]), number, (0, *rest))[0])
         values, weights = _values(self.sides[number], self.atoms)
         return float(self.expected(quality + values, number, rest) @ weights)
 
@@ -147,19 +147,16 @@ class Answers(World):
             for side, parts in zip(self.sides, qualities, strict=True)
             if side.kind in ("two", "collapse")
         )
-        return Sample(
-            self.digested(rng, np.concatenate(blocks), labels), clusters, self.truth(qualities), seen
-        )
+        outputs = self.outputs(rng, np.concatenate(blocks), labels)
+        return Sample(labels, outputs, clusters, self.truth(qualities), seen)
 
-    def digested(self, rng: np.random.Generator, right: Array, labels: Array) -> Prepared:
-        """The metric's view of right and wrong answers."""
-        if self.metric in ("f1", "mcc"):
-            return METRICS.get(self.metric).prepare(labels, np.where(right, labels, 1 - labels))
-        if self.metric == "mean":
-            # A wrong answer may be partly right: half of them are, uniformly.
-            part = rng.random(right.shape) * (rng.random(right.shape) < 0.5)
-            return PreparedMean(np.where(right, 1.0, part))
-        return PreparedMean(right)
+    def outputs(self, rng: np.random.Generator, right: Array, labels: Array) -> Array:
+        """What the runs said: classes, or scores between 0 and 1 of answers that may be partly right."""
+        if self.metric != "mean":
+            return np.where(right, labels, 1 - labels)
+        # Half of the wrong answers are partly right, uniformly.
+        part = rng.random(right.shape) * (rng.random(right.shape) < 0.5)
+        return np.where(right, 1.0, part)
 
 
 def _score(metric: str, tpr: Array, tnr: Array, positive: float) -> Array:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from multibench.metrics import METRICS
 from multibench.metrics.base import Array
 from multibench.stats import inference
 from multibench.stats.anova import TwoWay, two_way
@@ -31,7 +32,7 @@ Method: TypeAlias = Callable[[World, Problem, int], Found]
 
 def digest(world: World, sample: Sample) -> Problem:
     """The package's view of a data set, runs in the order in which they were drawn, examples unsorted."""
-    prepared = sample.prepared
+    prepared = METRICS.get(world.metric).prepare(sample.labels, sample.outputs)
     scores = prepared.scores()
     missing = np.isnan(scores)
     return Problem(

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from scipy.special import stdtrit
 
-from multibench.metrics.base import Array, Prepared
+from multibench.metrics.base import Array
 from multibench.stats.layout import Group, RunTable
 
 __all__ = ["BELL", "GRID", "QUANTILES", "Sample", "Seeds", "World", "atoms", "with_other"]
@@ -27,12 +27,13 @@ QUANTILES = stdtrit(3, (np.arange(2000) + 0.5) / 2000) / math.sqrt(3)
 
 @dataclass(frozen=True)
 class Sample:
-    """One data set: what a metric sees, its articles, the true value asked for.
+    """One data set: labels, outputs of all runs, articles, and the true value asked for.
 
     ``seen`` is whether the data show all that seeds can do, where they can take two values only.
     """
 
-    prepared: Prepared
+    labels: Array
+    outputs: Array
     clusters: Array | None
     truth: float
     seen: bool = True
