@@ -16,7 +16,6 @@ import sys
 from pathlib import Path
 
 from .cells import cells
-from .methods import without_sentences
 from .study import FEW, OUT, due, recorded, timed, write
 
 
@@ -35,7 +34,6 @@ def main() -> None:
         found = recorded(chosen.out, known)
         print("\n".join(all_misses(known, found)) if chosen.misses else page(known, found))
         return
-    without_sentences()
     for stage in (1, 2):
         for name, cell in known.items():
             if chosen.only not in name:
@@ -46,7 +44,7 @@ def main() -> None:
                 continue
             rows, seconds = timed(cell, repetitions)
             write(chosen.out, name, cell, rows, seconds)
-            row = rows["surrogate"]
+            row = rows["printed"]
             print(
                 f"{name}: {row.coverage:.3f} ({row.relative:.2f}), {seconds:.0f} s",
                 file=sys.stderr,

@@ -3,51 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 from typing import Any
 
 from .answers import Answers
+from .cell import PLAIN, WITH_BOOTSTRAP, Cell
 from .normal import Correlations, Numbers
-from .worlds import Seeds, World, with_other
+from .questions import questions
+from .worlds import Seeds, with_other
 
-__all__ = ["Cell", "cells"]
-
-PLAIN = ("surrogate", "old crossed")
-WITH_BOOTSTRAP = (*PLAIN, "percentile")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell: the world that data are drawn from, and the methods held against each other.
-
-    ``hopeless`` cells have seeds that differ in a way that the data need not show at all. In ``null`` cells the true
-    difference is 0.
-    """
-
-    section: str
-    name: str
-    world: World
-    methods: tuple[str, ...] = PLAIN
-
-    @property
-    def hopeless(self) -> bool:
-        """Whether no interval can cover: two-valued seeds with fewer than 5, and rare collapses."""
-        return any(
-            side.kind == "collapse" or (side.kind == "two" and side.n < 5) for side in self.world.sides
-        )
-
-    @property
-    def null(self) -> bool:
-        """Whether the true difference is 0 whatever was drawn."""
-        world = self.world
-        if world.paired is None or (isinstance(world, Answers) and world.effect):
-            return False
-        return (
-            all(side.n > 1 and side.random for side in world.sides)
-            and len({side.sds for side in world.sides}) == 1
-        )
+__all__ = ["cells"]
 
 
 def answers(
@@ -330,9 +297,15 @@ def hopeless() -> Iterator[Cell]:
 def cells() -> dict[str, Cell]:
     """All cells by ``section: name``."""
     parts = (
-        shared_seeds, normal_theory, plain_differences, unequal_sides, single_means, other_metrics, articles, hopeless,
-    )  # fmt: skip
-    found = [cell for part in parts for cell in part()]
+        shared_seeds,
+        normal_theory,
+        plain_differences,
+        unequal_sides,
+        single_means,
+        other_metrics,
+        articles,
+    )
+    found = [cell for part in (*parts, hopeless, questions) for cell in part()]
     named = {f"{cell.section}: {cell.name}": cell for cell in found}
     assert len(named) == len(found), "Two cells have one name."
     return named

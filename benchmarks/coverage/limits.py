@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .answers import Answers
-from .cells import Cell
+from .worlds import World
+
+if TYPE_CHECKING:
+    from .cell import Cell
 
 __all__ = ["Limits", "Row", "limits_of", "misses", "near"]
 
@@ -18,13 +22,15 @@ OLD_COVERED = 0.945, 0.955
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of a cell; None where there is none. Widths are medians, over the oracle's or the old interval's."""
+    """The limits of a cell; None where there is none. Widths are medians, over the oracle's or the old interval's.
+    ``balance`` is how many times as often the truth may be missed on one side as on the other."""
 
-    least: float | None
-    most: float | None
-    width: float | None
-    against_old: float | None
-    type_one: float | None
+    least: float | None = None
+    most: float | None = None
+    width: float | None = None
+    against_old: float | None = None
+    type_one: float | None = None
+    balance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,10 @@ class Row:
 def limits_of(cell: Cell) -> Limits:
     """The limits that the printed interval has to keep in a cell."""
     world = cell.world
+    if cell.limits is not None or not isinstance(world, World):
+        return cell.limits or Limits()
     if cell.hopeless:
-        return Limits(None, None, None, None, None)
+        return Limits()
     clusters = isinstance(world, Answers) and world.articles is not None
     plain = world.metric in ("accuracy", "mean", "exact_match") and not clusters
     least = LEAST if plain else LEAST_OTHER
@@ -90,6 +98,9 @@ def misses(limits: Limits, row: Row, old: Row | None) -> list[str]:
         found.append(f"is {ratio:.3f} of the old interval's width, more than {limits.against_old}")
     if limits.type_one is not None and row.type_one > limits.type_one + 2 * _error(limits.type_one, row):
         found.append(f"errs in {row.type_one:.4f}, more than {limits.type_one}")
+    sides = sorted((row.above, row.below))
+    if limits.balance is not None and sides[1] > limits.balance * sides[0] + 2 * _error(sides[1], row):
+        found.append(f"misses {row.above:.4f} above and {row.below:.4f} below the truth")
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -12,21 +12,19 @@ from scipy.special import stdtr, stdtrit
 
 from multibench.metrics import METRICS
 from multibench.metrics.base import Array
-from multibench.stats import inference
 from multibench.stats.anova import TwoWay, two_way
 from multibench.stats.factors import seed_means
 from multibench.stats.inference import Inference, difference_inference, group_inference
 from multibench.stats.layout import Group
 from multibench.stats.problem import Problem
 
-from .worlds import Sample, World
+from .worlds import Found, Sample, World
 
-__all__ = ["LEVEL", "METHODS", "Found", "digest"]
+__all__ = ["LEVEL", "METHODS", "digest", "inferred", "old_crossed", "printed"]
 
 LEVEL, DRAWS, SAME_DRAWS = 0.95, 599, 20
 # The constants of the crossed interval as it was before surrogates came: what shrinks the seeds' part and its weight.
 SHRINK, MEASURE = 3.0, 1.5
-Found: TypeAlias = tuple[float, float, float]
 Method: TypeAlias = Callable[[World, Problem, int], Found]
 
 
@@ -57,7 +55,7 @@ def inferred(world: World, problem: Problem) -> Inference:
     return difference_inference(problem, base, experiment, world.paired, LEVEL)
 
 
-def surrogate(world: World, problem: Problem, _: int) -> Found:
+def printed(world: World, problem: Problem, _: int) -> Found:
     """The interval that the package prints."""
     found = inferred(world, problem)
     return found.estimate.low, found.estimate.high, found.p_value
@@ -125,17 +123,7 @@ def percentile(world: World, problem: Problem, number: int) -> Found:
 
 
 METHODS: dict[str, Method] = {
-    "surrogate": surrogate,
+    "printed": printed,
     "old crossed": old_crossed,
     "percentile": percentile,
 }
-
-
-def chosen(names: Sequence[str]) -> dict[str, Method]:
-    """These methods by name."""
-    return {name: METHODS[name] for name in names}
-
-
-def without_sentences() -> None:
-    """Leave out the sentences on what one more seed would buy, which ask for further intervals."""
-    inference._few = lambda *_: []

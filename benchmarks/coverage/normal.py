@@ -65,6 +65,12 @@ class Numbers(World):
     k: float = 0.0
     r: float = 0.0
 
+    @property
+    def true_error(self) -> float:
+        """The true standard error of the mean, or of the difference."""
+        sides = self.sides[:1] if self.paired else self.sides
+        return math.sqrt(sum((self.r + self.k + 1) / (side.n * self.examples) for side in sides))
+
     def sample(self, rng: np.random.Generator) -> Sample:
         """One data set, of true value 0."""
         n = self.examples

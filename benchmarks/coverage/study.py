@@ -12,9 +12,10 @@ import numpy as np
 
 from multibench.stats.problem import Problem
 
-from .cells import Cell
+from .cell import Cell
 from .limits import Row, limits_of, near
 from .methods import METHODS, digest
+from .worlds import Trial, World
 
 __all__ = ["FEW", "MANY", "OUT", "due", "key_of", "recorded", "simulate", "write"]
 
@@ -29,26 +30,37 @@ def key_of(cell: Cell) -> str:
     return f"{zlib.crc32(repr((cell.world, cell.methods)).encode()):08x}"
 
 
-def value_of(cell: Cell, problem: Problem) -> float:
+def value_of(world: World, problem: Problem) -> float:
     """The mean, or the difference of means."""
-    sides = [float(problem.scores[g.rows] @ g.mixing().mean(axis=0)) for g in cell.world.groups]
+    sides = [float(problem.scores[g.rows] @ g.mixing().mean(axis=0)) for g in world.groups]
     return sides[-1] - (sides[0] if len(sides) == 2 else 0.0)
+
+
+def trial(cell: Cell, rng: np.random.Generator, number: int) -> Trial:
+    """One data set of a cell, and what each method makes of it."""
+    world = cell.world
+    if not isinstance(world, World):
+        return world.trial(rng, number)
+    sample = world.sample(rng)
+    problem = digest(world, sample)
+    found = {}
+    for name in cell.methods:
+        low, high, p = METHODS[name](world, problem, number)
+        found[name] = low - sample.truth, high - sample.truth, p
+    return Trial(value_of(world, problem) - sample.truth, found, sample.seen)
 
 
 def simulate(cell: Cell, repetitions: int, stream: int = 0) -> dict[str, Row]:
     """Each method in a cell. ``stream`` gives other data sets of the same world."""
     rng = np.random.Generator(np.random.SFC64([zlib.crc32(f"{cell.section}: {cell.name}".encode()), stream]))
-    errors, seen = np.empty(repetitions), np.empty(repetitions, dtype=bool)
-    found = {name: np.empty((repetitions, 3)) for name in cell.methods}
-    for number in range(repetitions):
-        sample = cell.world.sample(rng)
-        problem = digest(cell.world, sample)
-        errors[number], seen[number] = value_of(cell, problem) - sample.truth, sample.seen
-        for name in cell.methods:
-            low, high, p = METHODS[name](cell.world, problem, number)
-            found[name][number] = low - sample.truth, high - sample.truth, p
-    oracle = 2 * 1.959964 * float(errors.std())
-    return {name: _row(cell, rows, seen, oracle) for name, rows in found.items()}
+    trials = [trial(cell, rng, number) for number in range(repetitions)]
+    errors = np.array([one.error for one in trials])
+    seen = np.array([one.seen for one in trials])
+    known = cell.world.true_error if isinstance(cell.world, World) else math.nan
+    oracle = 2 * 1.959964 * (float(np.nanstd(errors)) if math.isnan(known) else known)
+    return {
+        name: _row(cell, np.array([one.found[name] for one in trials]), seen, oracle) for name in cell.methods
+    }
 
 
 def _row(cell: Cell, rows: np.ndarray, seen: np.ndarray, oracle: float) -> Row:
@@ -56,7 +68,7 @@ def _row(cell: Cell, rows: np.ndarray, seen: np.ndarray, oracle: float) -> Row:
     printed = ~np.isnan(low)
     above, below = low > 1e-12, high < -1e-12
     held = printed & ~above & ~below
-    n = max(1, int(printed.sum()))
+    n = int(printed.sum()) or math.nan
     shown = printed & seen
     return Row(
         len(rows),
@@ -106,7 +118,7 @@ def due(cell: Cell, rows: dict[str, Row] | None, least: int = FEW) -> int:
     """How many repetitions a cell still has to be simulated with; 0 if it is done."""
     if not rows or any(name not in rows or rows[name].repetitions < least for name in cell.methods):
         return least
-    row = rows["surrogate"]
+    row = rows["printed"]
     if least == FEW and row.repetitions < MANY and near(limits_of(cell), row, rows.get("old crossed")):
         return MANY
     return 0

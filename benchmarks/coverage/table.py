@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from itertools import groupby
 
-from .cells import Cell
+from .cell import Cell
 from .limits import Row, limits_of, misses
 
 __all__ = ["all_misses", "page", "summary"]
@@ -14,7 +14,7 @@ __all__ = ["all_misses", "page", "summary"]
 Found = dict[str, dict[str, Row]]
 
 TITLES = {
-    "surrogate": "printed interval (surrogate mean squares)",
+    "printed": "printed interval",
     "old crossed": "crossed t interval, as printed before",
     "percentile": "percentile multi-bootstrap",
 }
@@ -45,19 +45,19 @@ def all_misses(known: dict[str, Cell], found: Found) -> list[str]:
         f"{name}: {text}"
         for name, cell in known.items()
         if name in found
-        for text in misses(limits_of(cell), found[name]["surrogate"], found[name].get("old crossed"))
+        for text in misses(limits_of(cell), found[name]["printed"], found[name].get("old crossed"))
     ]
 
 
 def hopeless_table(known: dict[str, Cell], found: Found) -> list[str]:
     """Cells that no interval can cover, with the coverage where the data show what seeds can do."""
     lines = [
-        "| cell | covers | data show it in | covers then | width | percentile or old |",
+        "| cell | covers | data show it in | covers then | width | before |",
         "|---|---|---|---|---|---|",
     ]
     for name, cell in known.items():
         if cell.hopeless and name in found:
-            row = found[name]["surrogate"]
+            row = found[name]["printed"]
             cells = [
                 name,
                 number(row.coverage),
@@ -73,7 +73,7 @@ def _judged(known: dict[str, Cell], found: Found, method: str) -> list[tuple[str
     return [
         (name, cell, found[name][method])
         for name, cell in known.items()
-        if name in found and not cell.hopeless and method in found[name]
+        if name in found and not cell.hopeless and method in found[name] and found[name][method].none < 1
     ]
 
 
@@ -145,7 +145,7 @@ def kept(known: dict[str, Cell], found: Found) -> str:
     """How many cells keep their limits."""
     missed = all_misses(known, found)
     cells = len({line.rsplit(": ", 1)[0] for line in missed})
-    judged = len(_judged(known, found, "surrogate"))
+    judged = len(_judged(known, found, "printed"))
     if not missed:
         return f"All {judged} cells that have limits keep them."
     return f"{cells} of {judged} cells that have limits miss one:"
@@ -185,7 +185,7 @@ def page(known: dict[str, Cell], found: Found) -> str:
             rows = found.get(name)
             if rows is None:
                 continue
-            row = rows["surrogate"]
+            row = rows["printed"]
             shown = [
                 cell.name,
                 f"{row.repetitions:,}",

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from scipy.special import stdtrit
@@ -17,12 +18,25 @@ from scipy.special import stdtrit
 from multibench.metrics.base import Array
 from multibench.stats.layout import Group, RunTable
 
-__all__ = ["BELL", "GRID", "QUANTILES", "Sample", "Seeds", "World", "atoms", "with_other"]
+__all__ = ["BELL", "GRID", "QUANTILES", "Found", "Sample", "Seeds", "Trial", "World", "atoms", "with_other"]
 
 GRID = np.linspace(-8.5, 8.5, 241)
 BELL = np.exp(-(GRID**2) / 2)
 BELL /= BELL.sum()
 QUANTILES = stdtrit(3, (np.arange(2000) + 0.5) / 2000) / math.sqrt(3)
+
+
+Found: TypeAlias = tuple[float, float, float]
+"""Low and high of an interval, less the truth in a ``Trial``, and a p-value (NaN where there is none)."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One data set: the estimate less the truth, and what each method found; ``seen`` as in ``Sample``."""
+
+    error: float
+    found: dict[str, Found]
+    seen: bool = True
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,11 @@ class World:
     def expected_errors(self) -> float:
         """Examples of the rarer kind that a run is expected to have."""
         return math.inf
+
+    @property
+    def true_error(self) -> float:
+        """The true standard error of the estimate, NaN where only repetitions can tell."""
+        return math.nan
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """One data set."""

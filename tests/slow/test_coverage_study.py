@@ -68,7 +68,7 @@ def test_what_is_studied_is_what_the_package_prints(name: str) -> None:
             if world.paired is None
             else difference_inference(problem, *sides, world.paired)
         )
-        found = methods.surrogate(world, methods.digest(world, sample), 0)
+        found = methods.printed(world, methods.digest(world, sample), 0)
         wanted = expected.estimate.low, expected.estimate.high, expected.p_value
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9)
 
@@ -176,7 +176,7 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     rows = study.simulate(own, 20)
     study.write(path, name, own, rows, 1.0)
     found = study.recorded(path, KNOWN)[name]
-    assert found["surrogate"].coverage == rows["surrogate"].coverage
+    assert found["printed"].coverage == rows["printed"].coverage
     assert study.due(own, found) == 2000
     assert study.due(own, found, 20) == 0
     close = {key: replace(row, repetitions=2000, coverage=0.938) for key, row in found.items()}
@@ -220,5 +220,5 @@ FRESH = [
 @pytest.mark.parametrize("name", FRESH)
 def test_the_printed_interval_keeps_its_level(name: str) -> None:
     # Other data sets than those recorded, and always the same.
-    row = study.simulate(cell(name), 2000, stream=1)["surrogate"]
+    row = study.simulate(cell(name), 2000, stream=1)["printed"]
     assert row.coverage >= 0.93, row
