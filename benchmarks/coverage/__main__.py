@@ -1,7 +1,7 @@
 """How often each interval holds the truth, and how wide it is, in worlds of known truth.
 
     nice -n 19 python -m benchmarks.coverage                       the whole grid, or what is left of it
-    python -m benchmarks.coverage --table                          the tables of docs/coverage.md
+    python -m benchmarks.coverage --write                          docs/coverage.md, and tables of docs/statistics.md
     python -m benchmarks.coverage --only "k 0, 25 seeds" --repetitions 20000 --out /tmp/c.csv
     python -m benchmarks.coverage --misses                         what misses the acceptance
 
@@ -17,6 +17,9 @@ from pathlib import Path
 
 from .cells import cells
 from .study import FEW, OUT, due, recorded, timed, write
+from .table import all_misses, page, with_summary
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def main() -> None:
@@ -24,15 +27,18 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=FEW)
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--only", default="", help="part of a cell's name")
-    parser.add_argument("--table", action="store_true", help="print the Markdown tables")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/")
     parser.add_argument("--misses", action="store_true", help="print what misses its limits")
     chosen = parser.parse_args()
     known = cells()
-    if chosen.table or chosen.misses:
-        from .table import all_misses, page
-
+    if chosen.write or chosen.misses:
         found = recorded(chosen.out, known)
-        print("\n".join(all_misses(known, found)) if chosen.misses else page(known, found))
+        if chosen.misses:
+            print("\n".join(all_misses(known, found)))
+        else:
+            (DOCS / "coverage.md").write_text(page(known, found) + "\n")
+            text = (DOCS / "statistics.md").read_text()
+            (DOCS / "statistics.md").write_text(with_summary(text, known, found))
         return
     for stage in (1, 2):
         for name, cell in known.items():

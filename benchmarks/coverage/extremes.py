@@ -18,13 +18,13 @@ from multibench.stats.components import components_of
 from multibench.stats.equivalence import probability_of_improvement
 from multibench.stats.estimate import Estimate
 from multibench.stats.factors import PRETRAINING
-from multibench.stats.selection import best_of_n, expected_best
+from multibench.stats.selection import best_of_grid, best_of_n, expected_best
 
 from .answers import Answers, smooth
 from .methods import LEVEL, digest, old_crossed, printed
 from .worlds import BELL, GRID, Found, Sample, Seeds, Trial
 
-__all__ = ["BestOf", "Chosen", "Parts", "Wins"]
+__all__ = ["BestOf", "BestOfGrid", "Chosen", "Parts", "Wins"]
 
 DRAWS = 599
 SINGLE_QUANTILES = np.linspace(-9, 9, 4001)
@@ -89,6 +89,34 @@ class BestOf:
             drawn = scores[rng.integers(0, self.total, (DRAWS, self.total))]
             found["percentile"] = percentiles(np.sort(drawn, axis=1) @ self.weights, self.expected)
         return Trial(estimate.value - truth, found)
+
+
+@dataclass(frozen=True)
+class BestOfGrid:
+    """The best of a grid of settings alike, ``runs`` each; it has no interval now, and had a percentile one."""
+
+    settings: int
+    runs: int
+
+    @cached_property
+    def truth(self) -> float:
+        """The expected best of one run of each."""
+        return BestOf(self.settings, self.settings).expected
+
+    def trial(self, rng: np.random.Generator, number: int) -> Trial:
+        """One grid."""
+        scores = rng.standard_normal((self.settings, self.runs))
+        estimate = best_of_grid(scores, 1)
+        drawn = rng.integers(0, self.runs, (DRAWS, self.settings, self.runs))
+        drawn_scores = np.take_along_axis(scores[None], drawn, axis=2)
+        points = np.sort(scores.ravel())
+        below = (drawn_scores[..., None] <= points).mean(axis=2).prod(axis=1)
+        best = np.diff(below, axis=1, prepend=0.0) @ points
+        found = {
+            "printed": bounds(estimate, self.truth),
+            "percentile": percentiles(best, self.truth),
+        }
+        return Trial(estimate.value - self.truth, found)
 
 
 @dataclass(frozen=True)

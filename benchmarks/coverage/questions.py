@@ -8,7 +8,7 @@ from itertools import product
 from multibench.stats.factors import FINETUNING, PRETRAINING
 
 from .cell import Cell
-from .extremes import BestOf, Chosen, Parts, Wins
+from .extremes import BestOf, BestOfGrid, Chosen, Parts, Wins
 from .families import Bands, Family, Looks
 from .limits import BALANCE, LEAST, LEAST_CHOSEN, TYPE_ONE, Limits
 from .worlds import Seeds
@@ -27,6 +27,7 @@ def questions() -> Iterator[Cell]:
         for kind in ("normal", "t3", "tied"):
             methods = BOTH if kind == "normal" else ("printed",)
             yield Cell("best of n", f"{n} of {total}, {kind}", BestOf(n, total, kind), methods, KEPT)
+    yield Cell("best of n", "a grid of 6 settings, 5 runs each", BestOfGrid(6, 5), BOTH, KEPT)
     sides = ((2, 2), (3, 3), (5, 5), (10, 10), (25, 25), (3, 25), (5, 25))
     for (first, second), effect, kind in product(sides, (0.0, 1.0, 2.0), ("normal", "t3")):
         if kind == "t3" and first not in (3, 10):

@@ -9,7 +9,9 @@ from itertools import groupby
 from .cell import Cell
 from .limits import Row, limits_of, misses
 
-__all__ = ["all_misses", "page", "summary"]
+__all__ = ["all_misses", "page", "summary", "with_summary"]
+
+BEGIN, END = "<!-- coverage: begin -->", "<!-- coverage: end -->"
 
 Found = dict[str, dict[str, Row]]
 
@@ -20,7 +22,7 @@ TITLES = {
 }
 HEAD = """# The coverage study: every cell
 
-`python -m benchmarks.coverage --table` writes this page from `benchmarks/coverage/results.csv`. The cells are in
+`python -m benchmarks.coverage --write` writes this page from `benchmarks/coverage/results.csv`. The cells are in
 `benchmarks/coverage/cells.py`, the worlds they are drawn from in `answers.py` and `normal.py` beside it. Nominal 95 %.
 
 - *Width* is the median width over that of an oracle, 2 x 1.96 true standard errors.
@@ -170,6 +172,13 @@ def summary(known: dict[str, Cell], found: Found) -> str:
     ]
     missed = [f"- {line}" for line in all_misses(known, found)]
     return "\n".join([*parts, *(["", *missed] if missed else [])])
+
+
+def with_summary(text: str, known: dict[str, Cell], found: Found) -> str:
+    """A document with the summary between its two marks."""
+    head, _, rest = text.partition(BEGIN)
+    tail = rest.partition(END)[2]
+    return f"{head}{BEGIN}\n\n{summary(known, found)}\n\n{END}{tail}"
 
 
 def page(known: dict[str, Cell], found: Found) -> str:
