@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import expit
+from scipy.special import expit, ndtri
 
 from multibench.metrics.base import Array
 
@@ -36,7 +36,11 @@ def smooth(middle: Array, spread: float) -> Array:
 
 @dataclass(frozen=True)
 class Answers(World):
-    """Right or wrong answers: accuracy, exact match, F1 and MCC, or partly right ones (``mean``)."""
+    """Right or wrong answers: accuracy, exact match, F1 and MCC, or partly right ones (``mean``).
+
+    ``strata`` fixed parts of the test set, equally large, are as hard as the quantiles of a normal with ``strata_sd``; what
+    a run is worth varies between them by ``uneven``.
+    """
 
     level: float = 0.84
     effect: float = 0.0
@@ -46,6 +50,14 @@ class Answers(World):
     bias: float = 0.0
     articles: tuple[int, int, int] | None = None
     article_sd: float = 1.0
+    strata: int = 1
+    strata_sd: float = 1.0
+    uneven: float = 0.0
+
+    @cached_property
+    def offsets(self) -> Array:
+        """How hard each stratum is."""
+        return np.asarray(self.strata_sd * ndtri((np.arange(self.strata) + 0.5) / self.strata))
 
     @property
     def expected_errors(self) -> float:
@@ -65,7 +77,7 @@ class Answers(World):
 
     def spread(self, side: Seeds, *factors: int) -> float:
         """The sd of a latent value over examples and over these factors (0 pretraining, 1 fine-tuning, 2 both)."""
-        squares = [self.difficulty, self.own, self.article_sd if self.articles else 0.0]
+        squares = [self.difficulty, self.own, self.article_sd if self.articles else 0.0, self.uneven]
         return math.sqrt(sum(s**2 for s in squares) + sum(side.sds[k] ** 2 for k in factors))
 
     @cached_property
@@ -84,7 +96,7 @@ class Answers(World):
         if self.metric in ("f1", "mcc"):
             tpr, tnr = (smooth(middle + quality + way * self.bias, spread) for way in (1, -1))
             return _score(self.metric, tpr, tnr, self.positive)
-        right = smooth(middle + quality, spread)
+        right = np.asarray(smooth(middle + quality[..., None] + self.offsets, spread).mean(axis=-1))
         return right if self.metric != "mean" else right + (1 - right) * 0.25
 
     @cached_property
@@ -133,6 +145,7 @@ class Answers(World):
         base = hard + np.float32(self.difficulty) * rng.standard_normal(n, dtype=np.float32)
         qualities = self.qualities(rng, lambda side: self.atoms[side])
         labels = (rng.random(n) < self.positive).astype(np.int64)
+        strata = np.arange(n) % self.strata if self.strata > 1 else None
         blocks = []
         for number, parts in enumerate(qualities):
             latent = base + np.float32(self.middles[number])
@@ -141,6 +154,8 @@ class Answers(World):
             if self.bias:
                 latent = latent + np.float32(self.bias) * (2 * labels - 1).astype(np.float32)
             latent = latent + np.sum(parts, axis=0).astype(np.float32)[:, None]
+            if strata is not None:
+                latent = latent + self.of_strata(rng, len(parts[0]))[:, strata]
             blocks.append(rng.random((len(parts[0]), n), dtype=np.float32) < expit(latent))
         seen = all(
             len(np.unique(parts[0])) > 1
@@ -148,7 +163,12 @@ class Answers(World):
             if side.kind in ("two", "collapse")
         )
         outputs = self.outputs(rng, np.concatenate(blocks), labels)
-        return Sample(labels, outputs, clusters, self.truth(qualities), seen)
+        return Sample(labels, outputs, clusters, self.truth(qualities), seen, strata)
+
+    def of_strata(self, rng: np.random.Generator, n_runs: int) -> Array:
+        """What strata do to the answers of each run, ``(n_runs, n_strata)``."""
+        own = self.uneven * rng.standard_normal((n_runs, self.strata))
+        return np.asarray((self.offsets + own).astype(np.float32))
 
     def outputs(self, rng: np.random.Generator, right: Array, labels: Array) -> Array:
         """What the runs said: classes, or scores between 0 and 1 of answers that may be partly right."""

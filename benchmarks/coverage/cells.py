@@ -277,6 +277,23 @@ def articles() -> Iterator[Cell]:
         yield Cell("articles", name, world)
 
 
+def strata() -> Iterator[Cell]:
+    """Fixed parts of the test set, as HANS has them, that runs may be good at or not; and many small clusters."""
+    for n, uneven, paired in product((1, 2, 5, 10), (0.0, 0.7), (None, True)):
+        if n == 1 and uneven:
+            continue
+        name = f"{how(paired)}, {n} seeds, 30 strata of 40, uneven by {uneven}"
+        world = answers(
+            n, 1200, level=0.7, paired=paired, difficulty=1.0, strata=30, strata_sd=2.0, uneven=uneven,
+            own=0.0 if paired is None else 0.5,
+        )  # fmt: skip
+        yield Cell("strata", name, world)
+    for n, paired in product((1, 5), (None, True)):
+        own = 0.0 if paired is None else 0.5
+        world = answers(n, 0, paired=paired, articles=(400, 3, 3), difficulty=2.0, own=own)
+        yield Cell("articles", f"{how(paired)}, {n} seeds, 400 premises of 3", world)
+
+
 def hopeless() -> Iterator[Cell]:
     """Seeds whose variety the data need not show: two values 10 points up or down, or a collapse in ten."""
     for n in (2, 3, 4, 5, 6, 10):
@@ -305,7 +322,7 @@ def cells() -> dict[str, Cell]:
         other_metrics,
         articles,
     )
-    found = [cell for part in (*parts, hopeless, questions) for cell in part()]
+    found = [cell for part in (*parts, strata, hopeless, questions) for cell in part()]
     named = {f"{cell.section}: {cell.name}": cell for cell in found}
     assert len(named) == len(found), "Two cells have one name."
     return named

@@ -38,7 +38,7 @@ def digest(world: World, sample: Sample) -> Problem:
         np.where(missing, 0.0, scores),
         prepared.n_examples,
         sample.clusters,
-        None,
+        sample.strata,
         int(missing.sum()),
         0.0,
         0.0,

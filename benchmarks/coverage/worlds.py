@@ -41,7 +41,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Sample:
-    """One data set: labels, outputs of all runs, articles, and the true value asked for.
+    """One data set: labels, outputs of all runs, articles, fixed strata, and the true value asked for.
 
     ``seen`` is whether the data show all that seeds can do, where they can take two values only.
     """
@@ -51,6 +51,7 @@ class Sample:
     clusters: Array | None
     truth: float
     seen: bool = True
+    strata: Array | None = None
 
 
 @dataclass(frozen=True)

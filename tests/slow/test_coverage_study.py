@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.special import expit
-from scipy.stats import norm, t
+from scipy.stats import norm as bell
+from scipy.stats import t
 
 from multibench.stats.inference import difference_inference, group_inference
 from multibench.stats.problem import prepare
 
 # Modules of scripts, looked up by name since type checkers know them by another one.
-cells, limits, methods, study, table, worlds = (
+cells, extremes, limits, methods, normal, study, table, worlds = (
     import_module(f"benchmarks.coverage.{name}")
-    for name in ("cells", "limits", "methods", "study", "table", "worlds")
+    for name in ("cells", "extremes", "limits", "methods", "normal", "study", "table", "worlds")
 )
 REPOSITORY = Path(__file__).resolve().parents[2]
 KNOWN = cells.cells()
@@ -50,6 +51,7 @@ def cell(name: str) -> Any:
         "other metrics: pearson, paired, 5 seeds, 100 examples, correlation 0.97",
         "other metrics: partly right, mean, 5 seeds, 71 examples, accuracy 0.9",
         "normal theory: paired, 3 seeds, k 5, r 3",
+        "strata: paired, 5 seeds, 30 strata of 40, uneven by 0.7",
     ],
 )
 def test_what_is_studied_is_what_the_package_prints(name: str) -> None:
@@ -57,7 +59,12 @@ def test_what_is_studied_is_what_the_package_prints(name: str) -> None:
     for number in range(2):
         sample = world.sample(np.random.default_rng(number))
         problem = prepare(
-            world.table.columns, sample.outputs, sample.labels, world.metric, clusters=sample.clusters
+            world.table.columns,
+            sample.outputs,
+            sample.labels,
+            world.metric,
+            clusters=sample.clusters,
+            strata=sample.strata,
         )
         flags = problem.table.column("intervention")
         sides = [
@@ -77,7 +84,7 @@ def test_true_accuracies_are_integrals() -> None:
     world = cells.answers(5, 100, sds=(0.3, 0.4, 0.5), level=0.84, difficulty=2.0)
     spread = math.sqrt(0.3**2 + 0.4**2 + 0.5**2 + 2.0**2)
     (middle,) = world.middles
-    mean = quad(lambda z: norm.pdf(z) * expit(middle + spread * z), -9, 9, epsabs=1e-12)[0]
+    mean = quad(lambda z: bell.pdf(z) * expit(middle + spread * z), -9, 9, epsabs=1e-12)[0]
     assert mean == pytest.approx(0.84, abs=1e-9)
     assert world.truths[0] == pytest.approx(0.84, abs=1e-9)
     tailed = cells.answers(5, 100, 0.8, kind="t3", level=0.84, difficulty=2.0)
@@ -90,11 +97,11 @@ def test_true_accuracies_are_integrals() -> None:
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "f1", "mcc", "mean"])
-@pytest.mark.parametrize("seeds", [1, 400])
+@pytest.mark.parametrize("seeds", [1, 200])
 def test_true_values_are_what_endless_examples_come_to(metric: str, seeds: int) -> None:
     world = cells.answers(
         seeds,
-        200_000 if seeds == 1 else 4000,
+        200_000 if seeds == 1 else 3000,
         0.5,
         metric=metric,
         positive=0.3,
@@ -107,9 +114,17 @@ def test_true_values_are_what_endless_examples_come_to(metric: str, seeds: int) 
     assert found == pytest.approx(sample.truth, abs=0.005 if seeds == 1 else 0.025)
 
 
+def test_true_values_of_strata() -> None:
+    world = replace(cell("strata: mean, 5 seeds, 30 strata of 40, uneven by 0.7").world, examples=6000)
+    rng = np.random.default_rng(0)
+    errors = [
+        methods.digest(world, one).scores.mean() - one.truth for one in (world.sample(rng) for _ in range(60))
+    ]
+    assert np.mean(errors) == pytest.approx(0, abs=4 * np.std(errors) / math.sqrt(60))
+
+
 @pytest.mark.parametrize("metric", ["pearson", "spearman"])
 def test_true_correlations_are_what_endless_examples_come_to(metric: str) -> None:
-    normal = import_module("benchmarks.coverage.normal")
     world = normal.Correlations(metric, worlds.Seeds(300, 1, (0.2, 0.0, 0.0)), 2000, level=0.9)
     sample = world.sample(np.random.default_rng(3))
     assert float(methods.digest(world, sample).scores.mean()) == pytest.approx(sample.truth, abs=0.01)
@@ -123,6 +138,41 @@ def test_seeds_of_two_values_stand_where_they_should() -> None:
     ends = collapse.given(collapse.atoms[collapse.seeds], 0, collapse.spread(collapse.seeds, 1, 2))
     np.testing.assert_allclose(ends, [0.83, 0.53], atol=1e-9)
     assert collapse.truths[0] == pytest.approx(0.8, abs=1e-9)
+
+
+def test_the_truths_of_other_questions() -> None:
+    # The expected best of five normal runs, and the median best.
+    best = extremes.BestOf(5, 25)
+    assert best.expected == pytest.approx(1.16296447, abs=1e-6)
+    assert bell.cdf(extremes.quantile_of("normal", 0.5 ** (1 / 5))) ** 5 == pytest.approx(0.5)
+    scores = np.random.default_rng(0).standard_normal(25)
+    expected = import_module("multibench.stats").expected_best(scores, 5)
+    assert np.sort(scores) @ best.weights == pytest.approx(expected, abs=1e-12)
+    rng = np.random.default_rng(1)
+    for wins in (extremes.Wins(3, 3, 1.0, "t3"), extremes.Wins(3, 3, 2.0, ratio=4.0)):
+        first = extremes.scores_of(rng, wins.kind, 200_000)
+        second = wins.ratio * extremes.scores_of(rng, wins.kind, 200_000) + wins.effect
+        assert (second > first).mean() == pytest.approx(wins.truth, abs=0.005)
+    shared = worlds.Seeds(5, 5, (0.2, 0.3, 0.0), shared=True)
+    for factor, sd in (("pretraining seeds", 0.2), ("fine-tuning seeds", 0.3)):
+        parts = extremes.Parts(shared, 277, factor)
+        step = 0.001
+        rest = parts.world.spread(shared, *({0, 1} - {0 if sd == 0.2 else 1}))
+        ends = parts.world.given(np.array([-step, step]), 0, rest)
+        assert parts.truth == pytest.approx(sd * np.diff(ends)[0] / (2 * step), rel=0.05)
+
+
+OTHER_QUESTIONS = {
+    type(own.world): name for name, own in KNOWN.items() if not isinstance(own.world, worlds.World)
+}
+
+
+@pytest.mark.parametrize("name", OTHER_QUESTIONS.values(), ids=[kind.__name__ for kind in OTHER_QUESTIONS])
+def test_a_trial_answers_by_every_method_of_its_cell(name: str) -> None:
+    found = study.trial(cell(name), np.random.default_rng(0), 0)
+    assert set(cell(name).methods) <= set(found.found)
+    assert all(not low > high for low, high, _ in found.found.values())
+    assert math.isfinite(found.error)
 
 
 def test_the_old_interval_is_a_t_interval_where_seeds_are_far_apart() -> None:
