@@ -38,8 +38,8 @@ def smooth(middle: Array, spread: float) -> Array:
 class Answers(World):
     """Right or wrong answers: accuracy, exact match, F1 and MCC, or partly right ones (``mean``).
 
-    ``strata`` fixed parts of the test set, equally large, are as hard as the quantiles of a normal with ``strata_sd``; what
-    a run is worth varies between them by ``uneven``.
+    ``strata`` fixed parts of the test set, equally large, are as hard as the quantiles of a normal with ``strata_sd``;
+    what a run is worth varies between them by ``uneven``.
     """
 
     level: float = 0.84
