@@ -18,6 +18,7 @@ from multibench.stats.components import components_of
 from multibench.stats.equivalence import probability_of_improvement
 from multibench.stats.estimate import Estimate
 from multibench.stats.factors import PRETRAINING
+from multibench.stats.inference import group_inference
 from multibench.stats.selection import best_of_grid, best_of_n, expected_best
 
 from .answers import Answers, smooth
@@ -209,12 +210,13 @@ class Chosen:
         problem = digest(self.world, Sample(labels, right[best].astype(np.int64), None, truth))
         plain = printed(self.world, problem, number)
         shift = 0.0 if choice is None else choice.optimism
-        value = float(right[best].mean())
+        corrected = problem.corrected(np.full(self.seeds, -shift))
+        estimate = group_inference(problem, self.world.groups[0], LEVEL, corrected).estimate
         old = old_crossed(self.world, problem, number)
         return Trial(
-            value - shift - truth,
+            estimate.value - truth,
             {
-                "printed": (plain[0] - shift - truth, plain[1] - shift - truth, math.nan),
+                "printed": bounds(estimate, truth),
                 "uncorrected": (plain[0] - truth, plain[1] - truth, math.nan),
                 "old crossed": (old[0] - truth, old[1] - truth, math.nan),
             },

@@ -39,23 +39,19 @@ def questions() -> Iterator[Cell]:
         yield Cell("wins", f"{first} v {second}, {effect} sds apart, four times the sd", wide, BOTH, KEPT)
     choices = product((2, 4, 20), (3, 5, 10), (0.0, 0.2, 1.0))
     for settings, seeds, apart in choices:
-        world = Chosen(settings, seeds, 277, apart)
+        choice = Chosen(settings, seeds, 277, apart)
         limits = Limits(LEAST_CHOSEN, balance=BALANCE)
         yield Cell(
-            "chosen settings", f"best of {settings}, {seeds} seeds, {apart} apart", world, CHOICES, limits
+            "chosen settings", f"best of {settings}, {seeds} seeds, {apart} apart", choice, CHOICES, limits
         )
-    for groups, seeds, paired in product((3, 6), (3, 5, 10), (True, False)):
+    groups_of = [(3, seeds, paired) for seeds, paired in product((3, 5, 10), (True, False))]
+    for groups, seeds, paired in (*groups_of, (6, 5, True)):
         name = f"{groups} groups, {seeds} seeds, {'paired' if paired else 'unpaired'}"
+        world = Family(groups, seeds, 277, paired)
+        yield Cell("families", name, world, TOGETHER, Limits(LEAST, type_one=TYPE_ONE))
+    for steps, seeds in ((5, 3), (5, 5), (5, 10), (15, 5)):
         yield Cell(
-            "families", name, Family(groups, seeds, 277, paired), TOGETHER, Limits(LEAST, type_one=TYPE_ONE)
-        )
-    for steps, seeds in product((5, 15), (3, 5, 10)):
-        yield Cell(
-            "families",
-            f"band of {steps} steps, {seeds} seeds",
-            Bands(steps, seeds, 277),
-            TOGETHER,
-            Limits(LEAST),
+            "families", f"band of {steps} steps, {seeds} seeds", Bands(steps, seeds, 277), TOGETHER, KEPT
         )
     looks = Looks(12, 277)
     yield Cell("families", "a look after each of 12 seeds", looks, TOGETHER, Limits(LEAST, type_one=TYPE_ONE))
