@@ -37,7 +37,7 @@ def questions() -> Iterator[Cell]:
     for (first, second), effect in product(((3, 3), (10, 10), (5, 25)), (0.0, 2.0)):
         wide = Wins(first, second, effect, ratio=4.0)
         yield Cell("wins", f"{first} v {second}, {effect} sds apart, four times the sd", wide, BOTH, KEPT)
-    choices = product((2, 4, 20), (3, 5, 10), (0.0, 0.2, 1.0))
+    choices = ((2, 5, 0.0), *product((4, 20), (3, 5, 10), (0.0, 0.2, 1.0)))
     for settings, seeds, apart in choices:
         choice = Chosen(settings, seeds, 277, apart)
         limits = Limits(LEAST_CHOSEN, balance=BALANCE)
