@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,7 +20,7 @@ from .answers import Answers
 from .methods import LEVEL
 from .worlds import Seeds, Trial
 
-__all__ = ["Bands", "Family", "Looks"]
+__all__ = ["Bands", "Family", "Looks", "Settling"]
 
 
 def right_answers(
@@ -28,7 +28,7 @@ def right_answers(
     shape: tuple[int, int, int],
     sd: float,
     common: float,
-    middle: float,
+    middle: float | Array,
     difficulty: float,
 ) -> Array:
     """Answers ``(n_groups, n_seeds, n_examples)`` of groups alike, whose seeds share ``common`` of their variance."""
@@ -121,6 +121,37 @@ class Bands:
             found.steps[0].score.value - truth,
             {"printed": (*worst(band), math.nan), "one by one": (*worst(single), math.nan)},
         )
+
+
+@dataclass(frozen=True)
+class Settling:
+    """The step from which nothing changes: the middle one lies exactly a margin of 2 points below all later ones.
+
+    To name it, or an earlier one, is an error: its p-value counts as 0, and the truth as missed from above.
+    """
+
+    steps: int
+    seeds: int
+    examples: int
+    sd: float = 0.3
+
+    @cached_property
+    def middles(self) -> Array:
+        """Where each step lies, on the logit scale."""
+        last = Bands(self.steps, self.seeds, self.examples, self.sd).world
+        before = replace(last, level=last.level - 0.02).middles[0]
+        return np.where(np.arange(self.steps) <= self.steps // 2, before, last.middles[0])
+
+    def trial(self, rng: np.random.Generator, number: int) -> Trial:
+        """One curve, and the step that is named."""
+        shape = (self.steps, self.seeds, self.examples)
+        right = right_answers(rng, shape, self.sd, 0.5, self.middles[:, None], 3.0)
+        labels = np.ones(self.examples, dtype=np.int64)
+        info = Bands(self.steps, self.seeds, self.examples, self.sd).info
+        found = dynamics(info, right.reshape(-1, self.examples), labels, "accuracy", margin=0.02)
+        step = None if found.settled is None else found.settled.step
+        early = step is not None and step <= 1000 * (self.steps // 2 + 1)
+        return Trial(0.0, {"printed": (1.0 if early else 0.0, 1.0 if early else 0.0, 0.0 if early else 1.0)})
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from multibench.stats.factors import FINETUNING, PRETRAINING
 
 from .cell import Cell
 from .extremes import BestOf, BestOfGrid, Chosen, Parts, Wins
-from .families import Bands, Family, Looks
+from .families import Bands, Family, Looks, Settling
 from .limits import BALANCE, LEAST, LEAST_CHOSEN, TYPE_ONE, Limits
 from .worlds import Seeds
 
@@ -53,6 +53,10 @@ def questions() -> Iterator[Cell]:
         yield Cell(
             "families", f"band of {steps} steps, {seeds} seeds", Bands(steps, seeds, 277), TOGETHER, KEPT
         )
+    for steps, seeds, examples in ((5, 5, 1043), (5, 10, 277), (5, 10, 1043), (15, 5, 277)):
+        settling = Settling(steps, seeds, examples)
+        name = f"a step named too early, {steps} steps, {seeds} seeds, {examples:,} examples"
+        yield Cell("families", name, settling, ("printed",), Limits(type_one=TYPE_ONE))
     looks = Looks(12, 277)
     yield Cell("families", "a look after each of 12 seeds", looks, TOGETHER, Limits(LEAST, type_one=TYPE_ONE))
     for n, sd in product((3, 5, 10, 25), (0.05, 0.3)):
