@@ -20,12 +20,9 @@ import itertools
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri, stdtr
+from scipy.special import ndtri
 
-from multibench.stats import curve as curves
-from multibench.stats import example_differences, seed_agreement
-from multibench.stats.anova import two_way
-from multibench.stats.crossed import crossed_interval
+from multibench.stats import dynamics, example_differences, seed_agreement
 
 EASE = np.sqrt(3.0**2 + 1)  # b and c, where c is shared
 EARLY, LATE, MARGIN = 0.82, 0.84, 0.02
@@ -55,21 +52,25 @@ def bands(rng, repetitions):
         truth = np.where(np.arange(n_steps) <= middle, EARLY, LATE)
         m = level_for(truth, u)
         found = []
-        for repetition in range(repetitions):
+        for _ in range(repetitions):
             latent = m[:, None, None] + 3 * rng.standard_normal(n_examples)
             latent = latent + along(rng, n_steps, (1, n_examples)) + u * along(rng, n_steps, (n_seeds, 1))
             table = (latent + along(rng, n_steps, (n_seeds, n_examples)) > 0).astype(float)
-            curve = curves.curve_of(table, 0.95)
-            local = curves.joint_level(curve, 0.95, repetition)
-            miss = np.abs(curve.values - truth)
-            row = [bool((miss <= curve.half_widths(q)).all()) for q in (local, 0.95, 1 - 0.05 / n_steps)]
-            gap = table[:-1] - table[-1]
-            moments = two_way(gap)
-            columns = gap.mean(axis=1).var(axis=1, ddof=1)
-            error, df, _ = crossed_interval([moments], columns, n_examples, 0.9, shrink=False)
-            p = stdtr(df, -(MARGIN - np.abs(moments.mean)) / np.maximum(error, 1e-300))
-            shown = np.flatnonzero(np.maximum.accumulate(p[::-1])[::-1] <= 0.05)
-            first = int(shown[0]) if len(shown) else n_steps - 1
+            info = {
+                "seed": np.tile(np.arange(n_seeds), n_steps),
+                "step": np.repeat(np.arange(n_steps), n_seeds),
+            }
+            answers = table.reshape(-1, n_examples)
+            row = []
+            for level in (0.95, 1 - 0.05 / n_steps):
+                one = dynamics(info, answers, np.zeros(n_examples), "mean", MARGIN, confidence=level)
+                scores = [step.score for step in one.steps]
+                row.append(all(s.low <= t <= s.high for s, t in zip(scores, truth, strict=True)))
+                if level == 0.95:
+                    bands_of = [step.band for step in one.steps]
+                    row.insert(0, all(b.low <= t <= b.high for b, t in zip(bands_of, truth, strict=True)))
+                    claimed = one.settled.step if one.settled else None
+            first = n_steps - 1 if claimed is None else claimed
             found.append([*row, first <= middle, first == middle + 1])
         shares = " | ".join(f"{share:.3f}" for share in np.mean(found, axis=0))
         print(f"| {n_steps} | {n_seeds} | {n_examples:,} | {sd} | {shares} |", flush=True)

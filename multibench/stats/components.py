@@ -28,6 +28,7 @@ __all__ = ["Components", "Finetuning", "Source", "components_of", "finetuning_de
 Finetuning = Literal["nested", "crossed"]
 
 SHARES, DRAWS = 7, 20_000
+FINETUNING_ALONE = "fine-tuning seeds, alone"
 LEAST_UNITS = 3
 # No share's standard deviation is larger: half of the values 0, half of them 1.
 MOST_OF_A_SHARE = 0.5
@@ -153,7 +154,7 @@ def components_of(
     if runs is not None and PRETRAINING in points:
         _split(points, drawn, units, chances, runs, values.shape[1])
     total = sum(points.values())
-    drawn_total = sum(drawn.values())
+    drawn_total = sum(draws for name, draws in drawn.items() if name != FINETUNING_ALONE)
     order = sorted(points, key=lambda name: (name == problem.units, name != PRETRAINING))
     sources = tuple(
         _source(
@@ -163,6 +164,7 @@ def components_of(
             total,
             drawn[name if name in drawn else "examples"],
             drawn_total,
+            drawn.get(FINETUNING_ALONE) if name == FINETUNING else None,
             chances.get(name, math.nan),
             confidence,
             problem,
@@ -236,8 +238,10 @@ def _split(
     """Divide the seeds' part between pretraining seeds and the fine-tuning seeds nested in them."""
     rng = Streams(0).generator(SHARES, 1)
     inner = (runs.between * runs.df / rng.chisquare(runs.df, DRAWS) - runs.error).clip(min=0)
-    drawn[FINETUNING] = np.minimum(inner, drawn[PRETRAINING])
-    drawn[PRETRAINING] = drawn[PRETRAINING] - drawn[FINETUNING]
+    held = np.minimum(inner, drawn[PRETRAINING])
+    drawn[PRETRAINING] = drawn[PRETRAINING] - held
+    # What the mean square of seeds leaves room for counts in shares; the bound of the runs' own spread is their own.
+    drawn[FINETUNING], drawn[FINETUNING_ALONE] = held, inner
     points[FINETUNING] = min(runs.point, points[PRETRAINING])
     points[PRETRAINING] -= points[FINETUNING]
     units[FINETUNING] = runs.n_levels
@@ -263,6 +267,7 @@ def _source(
     total: float,
     drawn: Array,
     drawn_total: Array | float,
+    alone: Array | None,
     chance: float,
     level: float,
     problem: Problem,
@@ -288,7 +293,7 @@ def _source(
         reason="" if total > 0 else "no noise was seen",
     )
     spread = math.sqrt(part * n_units)
-    high = math.sqrt(float(np.quantile(drawn, level)) * n_units)
+    high = math.sqrt(float(np.quantile(drawn if alone is None else alone, level)) * n_units)
     reason = f"not estimable: {n_units} {name}" if n_units < LEAST_UNITS else ""
     if problem.scale == "share":
         spread, high = min(spread, MOST_OF_A_SHARE), min(high, MOST_OF_A_SHARE)

@@ -26,12 +26,16 @@ def sides_info(base: dict[str, Any], experiment: dict[str, Any]) -> dict[str, An
     return info
 
 
-def nested_scores(rng: np.random.Generator, sizes: list[int], n: int, own: float = 0.3) -> tuple[dict, Array]:
+def nested_scores(
+    rng: np.random.Generator, sizes: list[int], n: int, own: float = 0.3
+) -> tuple[dict[str, Any], Array]:
     """Runs ``sizes[s]`` of each pretraining seed with labels of their own, and normal scores of ``n`` examples."""
     y = rng.normal(0, own, (len(sizes), 1, 1)) + rng.normal(0, 1, (1, 1, n))
     y = y + rng.normal(0, 0.4, (len(sizes), 1, n))
     rows = [
-        y[s, 0] + rng.normal(0, 0.2) + rng.normal(0, 0.5, n) for s, size in enumerate(sizes) for _ in range(size)
+        y[s, 0] + rng.normal(0, 0.2) + rng.normal(0, 0.5, n)
+        for s, size in enumerate(sizes)
+        for _ in range(size)
     ]
     seeds = np.repeat(np.arange(len(sizes)), sizes)
     return {"seed": seeds, "finetune_seed": np.arange(len(seeds)) + 1000}, np.array(rows)
@@ -75,7 +79,9 @@ def groups_of(problem: Problem) -> Group:
     return problem.table.group("group", range(len(problem.scores)))
 
 
-def group_problem(info: dict[str, Any], scores: Array, metric: str = "mean", **options: Any) -> tuple[Problem, Group]:
+def group_problem(
+    info: dict[str, Any], scores: Array, metric: str = "mean", **options: Any
+) -> tuple[Problem, Group]:
     """Scores as a problem, and all its runs as one group."""
     problem = prepare(info, scores, np.zeros(scores.shape[1]), metric, **options)
     return problem, groups_of(problem)

@@ -66,7 +66,9 @@ def coverage(n: int, truth: np.ndarray) -> np.ndarray:
     return np.asarray((chances * held).sum(axis=0))
 
 
-TRUTH = np.concatenate([np.linspace(0.0005, 0.05, 200), np.linspace(0.05, 0.95, 400), np.linspace(0.95, 0.9995, 200)])
+TRUTH = np.concatenate(
+    [np.linspace(0.0005, 0.05, 200), np.linspace(0.05, 0.95, 400), np.linspace(0.95, 0.9995, 200)]
+)
 
 
 @pytest.mark.parametrize("n", [71, 277])
@@ -94,7 +96,9 @@ def test_score_bounds_with_a_binomial_variance_are_wilsons() -> None:
     for right in (60, 138, 250):
         half = z * math.sqrt(right / 300 * (1 - right / 300) / 300)
         wilson = scipy_stats.binomtest(right, 300).proportion_ci(0.95, "wilson")
-        assert share_bounds(right / 300, half, 300, 0.95) == pytest.approx((wilson.low, wilson.high), abs=1e-9)
+        assert share_bounds(right / 300, half, 300, 0.95) == pytest.approx(
+            (wilson.low, wilson.high), abs=1e-9
+        )
 
 
 def test_seeds_widen_shares_and_never_push_them_out() -> None:

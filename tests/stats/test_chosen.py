@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from multibench.stats import chosen, estimate_group
+from multibench.stats import estimate_group
 from multibench.stats.chosen import Choice, choice_of_runs, choice_of_settings
 from multibench.stats.problem import prepare
 
@@ -31,7 +31,9 @@ def simulated(truth: np.ndarray, repetitions: int, n_seeds: int = 5, n: int = 60
         best = int(y.reshape(len(truth), -1).mean(axis=1).argmax())
         own = y[best * n_seeds : (best + 1) * n_seeds]
         taken = np.full(n_seeds, -choice.optimism)
-        found = estimate_group({"seed": range(n_seeds)}, own, np.zeros(n), "mean", confidence=0.8, corrections=taken)
+        found = estimate_group(
+            {"seed": range(n_seeds)}, own, np.zeros(n), "mean", confidence=0.8, corrections=taken
+        )
         plain.append(own.mean() - truth[best])
         corrected.append(found.value - truth[best])
         misses.append((truth[best] > found.high) - int(truth[best] < found.low))

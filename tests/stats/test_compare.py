@@ -9,7 +9,14 @@ import pytest
 
 from multibench.errors import StatisticsError
 from multibench.metrics import METRICS
-from multibench.stats import compare_groups, estimate_group, mcnemar, multibootstrap, multibootstrap_group, paired_permutation
+from multibench.stats import (
+    compare_groups,
+    estimate_group,
+    mcnemar,
+    multibootstrap,
+    multibootstrap_group,
+    paired_permutation,
+)
 from multibench.stats.compare import looks_at_every_seed
 from tests.stats.support import binary_sides, crossed_scores, grid_info, sides_info
 
@@ -30,7 +37,9 @@ def test_the_published_method_is_the_multi_bootstrap_itself(paired):
 
 def test_what_has_no_influence_values_is_bootstrapped_and_all_else_is_not():
     info, preds, labels = binary_sides(np.random.default_rng(1), (3, 3), n=30)
-    called = compare_groups(info, preds, labels, lambda gold, given: float(np.mean(gold == given)), nboot=20, rng=0)
+    called = compare_groups(
+        info, preds, labels, lambda gold, given: float(np.mean(gold == given)), nboot=20, rng=0
+    )
     median = compare_groups(info, preds, labels, "accuracy", nboot=20, rng=0, estimand="median")
     for found in (called, median):
         assert found.inference is None
@@ -146,7 +155,9 @@ def test_dropped_seeds_and_undefined_scores_are_named():
     values = preds + np.random.default_rng(0).normal(0, 0.1, preds.shape)
     values[0] = 0.5
     collapsed = compare_groups(info, values, labels + 0.5 * values[1], "pearson")
-    assert any("1 runs have an undefined score" in text and "count as 0" in text for text in collapsed.warnings)
+    assert any(
+        "1 runs have an undefined score" in text and "count as 0" in text for text in collapsed.warnings
+    )
     with pytest.raises(StatisticsError, match="share none"):
         compare_groups({**info, "seed": range(9)}, preds, labels, "accuracy", paired_seeds=True)
 

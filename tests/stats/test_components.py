@@ -49,7 +49,9 @@ def test_parts_add_up_to_the_printed_standard_error_in_every_design() -> None:
         info, y, options = random_design(case)
         problem, group = group_problem(info, y, **options)
         found, one = components_of(problem, group), group_inference(problem, group)
-        assert sum(s.part for s in found.sources) == pytest.approx(one.moments.variance, rel=1e-9, abs=1e-15), case
+        assert sum(s.part for s in found.sources) == pytest.approx(
+            one.moments.variance, rel=1e-9, abs=1e-15
+        ), case
         assert found.standard_error == pytest.approx(one.estimate.standard_error, rel=1e-9)
         printed = estimate_group(info, y, np.zeros(y.shape[1]), "mean", **options)
         assert found.standard_error == pytest.approx(printed.standard_error, rel=1e-9)
@@ -57,7 +59,7 @@ def test_parts_add_up_to_the_printed_standard_error_in_every_design() -> None:
         for source in found.sources:
             assert source.part >= 0
             assert source.share.low <= source.share.value <= source.share.high
-            assert 0 <= source.share.low
+            assert source.share.low >= 0
             assert source.share.high <= 1
             assert source.one_more <= found.standard_error + 1e-12
             assert math.isnan(source.sd.value) == (source.n_units < 3)
@@ -106,7 +108,10 @@ def test_labels_that_recur_are_not_analysed_as_nested_nor_own_ones_as_crossed() 
         variance_components(grid_info(3, 2), y, np.zeros(20), "mean", "nested")
     with pytest.raises(StatisticsError, match="no label in common"):
         variance_components(grid_info(3, 2, own_labels=True), y, np.zeros(20), "mean", "crossed")
-    assert "crossed with 2 fine-tuning seeds" in variance_components(grid_info(3, 2), y, np.zeros(20), "mean").design
+    assert (
+        "crossed with 2 fine-tuning seeds"
+        in variance_components(grid_info(3, 2), y, np.zeros(20), "mean").design
+    )
     with pytest.raises(StatisticsError, match="give several runs"):
         variance_components({"seed": [0]}, y[:1], np.zeros(20), "mean")
     with pytest.raises(StatisticsError, match="One cluster shows no noise"):

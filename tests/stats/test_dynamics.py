@@ -73,7 +73,9 @@ def test_numbers_are_those_of_the_other_statistics() -> None:
     table = {name: np.array(values)[own] for name, values in INFO.items()}
     alone = estimate_group(table, outputs[own], labels, "accuracy")
     score = found.steps[0].score
-    assert (score.low, score.value, score.high) == pytest.approx((alone.low, alone.value, alone.high), abs=1e-12)
+    assert (score.low, score.value, score.high) == pytest.approx(
+        (alone.low, alone.value, alone.high), abs=1e-12
+    )
     source = variance_components(table, outputs[own], labels, "accuracy", "crossed").source(PRETRAINING)
     assert source is not None
     assert found.steps[0].seed_sd.value == pytest.approx(source.sd.value)
@@ -226,7 +228,10 @@ def test_few_seeds_claim_what_their_wide_interval_shows() -> None:
     assert difference is not None
     assert found.settled is not None
     wide = difference.surrogate.half_width(0.9)
-    for margin in (0.9 * (wide + abs(difference.estimate.value)), 1.1 * (wide + abs(difference.estimate.value))):
+    for margin in (
+        0.9 * (wide + abs(difference.estimate.value)),
+        1.1 * (wide + abs(difference.estimate.value)),
+    ):
         settled = settled_from([(1, difference)], margin)
         assert (settled.step == 1) == (margin > wide + abs(difference.estimate.value))
     assert [few.n_units for few in difference.few] == [3]

@@ -167,7 +167,7 @@ def test_labels_that_both_sides_share_count_by_their_difference_without_pairs() 
     extra = sum((ms["pf"] - ms["Residual"]) / t.size for ms, t in zip(own, (y, z), strict=True))
     seeds = sum(max(0.0, ms["p"] - ms["px"]) / t.size for ms, t in zip(own, (y, z), strict=True))
     expected = seeds + max(0.0, (shared - error) / 18 - extra)
-    expected += scipy_stats.sem((z.mean(axis=(0, 1)) - y.mean(axis=(0, 1)))) ** 2
+    expected += scipy_stats.sem(z.mean(axis=(0, 1)) - y.mean(axis=(0, 1))) ** 2
     assert found.moments.variance == pytest.approx(expected, rel=1e-9)
     # Luck that is common to both sides is none of the difference's; other labels could not know.
     info["finetune_seed"] = np.where(info["intervention"], info["finetune_seed"] + 50, info["finetune_seed"])

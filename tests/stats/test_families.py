@@ -69,7 +69,9 @@ def test_adjusted_p_values_agree_with_simultaneous_intervals(monkeypatch):
     for case in range(30):
         rng = np.random.default_rng(case)
         level = float(rng.choice([0.5, 0.8, 0.95, 0.99]))
-        info, preds, labels = runs(case, "abcd"[: rng.integers(3, 5)], int(rng.integers(2, 6)), 50, rng.choice([0, 0.4]))
+        info, preds, labels = runs(
+            case, "abcd"[: rng.integers(3, 5)], int(rng.integers(2, 6)), 50, rng.choice([0, 0.4])
+        )
         found = compare_all(info, preds, labels, "accuracy", bool(case % 2), level)
         n = len(found.differences)
         for name, one in found.differences.items():

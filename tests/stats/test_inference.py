@@ -97,7 +97,11 @@ def test_p_values_of_another_distribution_would_contradict_the_interval(monkeypa
 def comparison(effect: float = 0.0, n_seeds: int = 8, level: float = 0.95) -> Inference:
     rng = np.random.default_rng(0)
     info = sides_info(grid_info(n_seeds, 1, True), grid_info(n_seeds, 1, True))
-    y = rng.normal(3, 0.01, (2 * n_seeds, 1)) + rng.normal(0, 0.3, 200) + rng.normal(0, 0.1, (2 * n_seeds, 200))
+    y = (
+        rng.normal(3, 0.01, (2 * n_seeds, 1))
+        + rng.normal(0, 0.3, 200)
+        + rng.normal(0, 0.1, (2 * n_seeds, 200))
+    )
     y[n_seeds:] += effect
     found = compare_groups(info, y, np.zeros(200), "mean", True, confidence=level).inference
     assert found is not None
@@ -149,7 +153,12 @@ def test_no_order_of_runs_or_examples_changes_a_bit(metric: str, clustered: bool
         compare_groups(i, p, g, metric, True, clusters=c).to_dict()
         for i, p, g, c in (
             (info, outputs, gold, clusters),
-            (mixed, outputs[rows][:, columns], gold[columns], None if clusters is None else clusters[columns]),
+            (
+                mixed,
+                outputs[rows][:, columns],
+                gold[columns],
+                None if clusters is None else clusters[columns],
+            ),
         )
     ]
     assert found[0] == found[1]
@@ -191,7 +200,9 @@ def test_clusters_that_repeat_an_example_say_what_single_examples_would() -> Non
 
 def test_all_right_in_clusters_counts_clusters() -> None:
     preds, clusters = np.ones((3, 120), dtype=int), np.repeat(np.arange(12), 10)
-    found = estimate_group({"seed": range(3)}, preds, preds[0], "accuracy", clusters=clusters, cluster_unit="articles")
+    found = estimate_group(
+        {"seed": range(3)}, preds, preds[0], "accuracy", clusters=clusters, cluster_unit="articles"
+    )
     assert (found.low, found.high) == pytest.approx((0.025 ** (1 / 12), 1))
     assert "articles" in found.over
 
@@ -250,9 +261,7 @@ def test_strata_are_averaged_with_their_shares() -> None:
     assert plain.value == pytest.approx(found.value)
     unequal = rng.permutation(np.repeat(np.arange(3), [30, 50, 100]))
     uneven = estimate_group({"seed": [0]}, y, np.zeros(180), "mean", strata=unequal)
-    known = sum(
-        ((unequal == h).mean()) ** 2 * scipy_stats.sem(y[0, unequal == h]) ** 2 for h in range(3)
-    )
+    known = sum(((unequal == h).mean()) ** 2 * scipy_stats.sem(y[0, unequal == h]) ** 2 for h in range(3))
     assert uneven.standard_error == pytest.approx(math.sqrt(known), rel=0.05)
     with pytest.raises(StatisticsError, match="two strata"):
         estimate_group({"seed": [0]}, y, np.zeros(180), "mean", strata=strata, clusters=np.zeros(180))

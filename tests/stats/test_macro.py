@@ -14,7 +14,9 @@ from multibench.stats import TaskRuns, compare_groups, estimate_group, macro_sco
 from tests.stats.support import grid_info, sides_info
 
 
-def tasks(seed: int = 0, n_tasks: int = 3, seeds: int = 6, shared: float = 1.0, weights: Any = None) -> list[TaskRuns]:
+def tasks(
+    seed: int = 0, n_tasks: int = 3, seeds: int = 6, shared: float = 1.0, weights: Any = None
+) -> list[TaskRuns]:
     """Tasks of 80, 120, ... examples whose scores rise and fall together with the pretraining seed."""
     rng = np.random.default_rng(seed)
     quality = rng.normal(0, shared, seeds)
@@ -66,15 +68,22 @@ def test_the_interval_respects_seeds_that_tasks_share(weights: tuple[float, ...]
 
 def test_the_macro_of_one_task_is_the_task_and_of_two_metrics_their_mean() -> None:
     (one,) = tasks(n_tasks=1)
-    found, direct = macro_score([one]).estimate, estimate_group(one.run_info, one.preds, one.labels, "accuracy")
-    assert (found.value, found.low, found.high) == pytest.approx((direct.value, direct.low, direct.high), rel=1e-9)
+    found, direct = (
+        macro_score([one]).estimate,
+        estimate_group(one.run_info, one.preds, one.labels, "accuracy"),
+    )
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (direct.value, direct.low, direct.high), rel=1e-9
+    )
     both = TaskRuns("t", one.run_info, one.preds, one.labels, ("accuracy", "f1"))
     f1 = TaskRuns("t", one.run_info, one.preds, one.labels, ("f1",))
     scores = [macro_score([task]).estimate.value for task in (one, f1, both)]
     assert scores[2] == pytest.approx((scores[0] + scores[1]) / 2)
 
 
-def two_sided(n_tasks: int = 2, effect: float = 0.0) -> tuple[list[TaskRuns], list[np.ndarray], list[np.ndarray]]:
+def two_sided(
+    n_tasks: int = 2, effect: float = 0.0
+) -> tuple[list[TaskRuns], list[np.ndarray], list[np.ndarray]]:
     rng = np.random.default_rng(4)
     made, first, second = [], [], []
     quality = rng.normal(0, 0.3, (2, 5, 1))
@@ -94,7 +103,9 @@ def test_paired_differences_are_those_of_macro_scores() -> None:
     found = macro_score(made, compare=True, paired_seeds=True)
     differences = [b - a for a, b in zip(first, second, strict=True)]
     assert found.estimate.value == pytest.approx(np.mean([d.mean() for d in differences]))
-    assert found.estimate.standard_error**2 == pytest.approx(closed_form(differences, np.array([0.5, 0.5])), rel=1e-9)
+    assert found.estimate.standard_error**2 == pytest.approx(
+        closed_form(differences, np.array([0.5, 0.5])), rel=1e-9
+    )
     excludes = found.estimate.low > 0 or found.estimate.high < 0
     assert excludes == (found.inference.p_value <= 0.05)
 

@@ -150,14 +150,26 @@ def test_an_uncertain_pilot_gives_a_range_of_plans() -> None:
     assert plan.low is not None
     assert plan.high is not None
     assert plan.low.hours < plan.best.hours < plan.high.hours
-    assert plan.high == plan_comparison(replace(own, pretraining=1.2e-4), 0.012, n_examples=2000, runs=(1, 2)).best
+    assert (
+        plan.high
+        == plan_comparison(replace(own, pretraining=1.2e-4), 0.012, n_examples=2000, runs=(1, 2)).best
+    )
 
 
 def test_measured_noise_gives_back_the_printed_standard_error_and_a_range() -> None:
     rng = np.random.default_rng(5)
     s, r, x = 10, 3, 300
-    y = rng.normal(3, 0.1, (2, s, 1, 1)) + rng.normal(0, 0.05, (2, s, r, 1)) + rng.normal(0, 0.5, (1, 1, 1, x))
-    y = y + rng.normal(0, 0.2, (2, s, 1, x)) + rng.normal(0, 0.4, (2, s, r, x)) + rng.normal(0, 0.3, (2, 1, 1, x))
+    y = (
+        rng.normal(3, 0.1, (2, s, 1, 1))
+        + rng.normal(0, 0.05, (2, s, r, 1))
+        + rng.normal(0, 0.5, (1, 1, 1, x))
+    )
+    y = (
+        y
+        + rng.normal(0, 0.2, (2, s, 1, x))
+        + rng.normal(0, 0.4, (2, s, r, x))
+        + rng.normal(0, 0.3, (2, 1, 1, x))
+    )
     info = sides_info(grid_info(s, r, True), grid_info(s, r, True))
     for paired in (True, False):
         measured = comparison_noise(info, y.reshape(-1, x), np.zeros(x), "mean", paired)
@@ -166,7 +178,9 @@ def test_measured_noise_gives_back_the_printed_standard_error_and_a_range() -> N
         assert math.sqrt(variance) == pytest.approx(found.difference.standard_error, rel=1e-6)
         assert measured.low < measured.pretraining < measured.high
     with pytest.raises(StatisticsError, match="one seed on a side"):
-        comparison_noise(sides_info(grid_info(1, 3), grid_info(2, 3)), y.reshape(-1, x)[:9], np.zeros(x), "mean")
+        comparison_noise(
+            sides_info(grid_info(1, 3), grid_info(2, 3)), y.reshape(-1, x)[:9], np.zeros(x), "mean"
+        )
 
 
 def test_the_range_of_a_pilot_holds_the_truth_in_four_of_five() -> None:

@@ -135,13 +135,17 @@ def test_the_best_of_n_is_covered_whatever_the_distribution(n, total):
     assert 1 - binom.cdf(high - 1, total, share) > 0.025
 
 
-@pytest.mark.parametrize(("n", "total", "level"), [(5, 5, 0.95), (5, 25, 0.95), (20, 25, 0.95), (1, 4, 0.95), (2, 9, 0.99)])
+@pytest.mark.parametrize(
+    ("n", "total", "level"), [(5, 5, 0.95), (5, 25, 0.95), (20, 25, 0.95), (1, 4, 0.95), (2, 9, 0.99)]
+)
 def test_too_few_trials_have_no_interval_and_the_reason_says_how_many_would_do(n, total, level):
     scores = np.random.default_rng(0).random(total)
     found = best_of_n(scores, n, level)
     assert math.isnan(found.low)
     assert math.isnan(found.high)
-    needed = int(re.fullmatch(rf"{total} trials are too few to bound it; (\d+) would do", found.reason).group(1))
+    needed = int(
+        re.fullmatch(rf"{total} trials are too few to bound it; (\d+) would do", found.reason).group(1)
+    )
     more = np.random.default_rng(0).random(needed)
     assert not math.isnan(best_of_n(more, n, level).low)
     assert math.isnan(best_of_n(more[:-1], n, level).low)
@@ -187,9 +191,7 @@ def test_collapsed_runs_stay_in_the_primary_estimate():
     assert result.rate.value == pytest.approx(1 / 6)
     assert result.all_runs.value == pytest.approx(result.without_collapsed.value * 5 / 6)
     assert (result.all_runs.n_runs, result.without_collapsed.n_runs) == (6, 5)
-    shifted = with_and_without_collapsed(
-        {"seed": range(6)}, preds, labels, "mcc", corrections=[-0.03] * 6
-    )
+    shifted = with_and_without_collapsed({"seed": range(6)}, preds, labels, "mcc", corrections=[-0.03] * 6)
     assert shifted.without_collapsed.value == pytest.approx(result.without_collapsed.value - 0.03)
     every = with_and_without_collapsed({"seed": range(6)}, preds * 0, labels, "mcc")
     assert every.all_runs.value == 0

@@ -63,7 +63,10 @@ CASES = {
     "one of two seeds": Moments(0.0, 1.0, 70, {"a": Term(2.0, 1, 0.5, 2)}),
     "two factors": Moments(0.0, 1.0, 276, {"a": Term(1.5, 2, 0.3, 3), "b": Term(0.8, 9, 0.6, 10)}),
     "interaction": Moments(
-        0.0, 0.4, 20, {"a": Term(1.5, 24, 0.3, 25), "b": Term(2.0, 4, 0.2, 5, interaction=0.7, interaction_df=8)}
+        0.0,
+        0.4,
+        20,
+        {"a": Term(1.5, 24, 0.3, 25), "b": Term(2.0, 4, 0.2, 5, interaction=0.7, interaction_df=8)},
     ),
     "three factors": Moments(
         0.0,
@@ -110,7 +113,9 @@ def random_moments(rng: np.random.Generator) -> Moments:
             interaction,
             float(rng.choice([2, 8, 40])) if interaction else math.inf,
         )
-    return Moments(0.0, float(10 ** rng.uniform(-4, 1)), float(rng.choice([1, 5, 29, 30, 500, math.inf])), terms)
+    return Moments(
+        0.0, float(10 ** rng.uniform(-4, 1)), float(rng.choice([1, 5, 29, 30, 500, math.inf])), terms
+    )
 
 
 def test_interval_and_p_value_are_one_inversion() -> None:
@@ -147,7 +152,9 @@ def test_two_sides_without_noise_of_examples_are_welchs_t_test(sizes: tuple[int,
     welch = scipy_stats.ttest_ind(scores[1], scores[0], equal_var=False)
     assert found.p_value == pytest.approx(welch.pvalue, rel=1e-5)
     interval = welch.confidence_interval(0.95)
-    assert (found.difference.low, found.difference.high) == pytest.approx((interval.low, interval.high), rel=1e-5)
+    assert (found.difference.low, found.difference.high) == pytest.approx(
+        (interval.low, interval.high), rel=1e-5
+    )
 
 
 def test_paired_seeds_without_noise_of_examples_are_the_paired_t_test() -> None:
