@@ -174,7 +174,6 @@ def main():
     parser.add_argument("--only", choices=("bands", "agreement", "differences"))
     parser.add_argument("--repetitions", type=int, default=400)
     arguments = parser.parse_args()
-    curves.DRAWS = 4_000
     for study in (bands, agreement, differences):
         if arguments.only in (None, study.__name__):
             print(f"\n{study.__name__}, {arguments.repetitions:,} repetitions\n")

@@ -36,6 +36,18 @@ PairedOption = Annotated[
 ]
 
 
+MethodOption = Annotated[
+    Literal["surrogate", "multibootstrap"],
+    typer.Option("--method", help="Of intervals; multibootstrap is the published percentile method."),
+]
+ClustersOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", help="Folder with official files: clusters of examples that older runs were stored without."
+    ),
+]
+
+
 def add_verbs(app: typer.Typer) -> None:
     """Add this module's verbs."""
     app.command()(scores)
@@ -53,14 +65,16 @@ def scores(
     select: SelectOption = None,
     nboot: NbootOption = 2000,
     confidence: LevelOption = 0.95,
+    method: MethodOption = "surrogate",
+    data: ClustersOption = None,
     format_: FormatOption = "text",
     accept_damaged: AcceptOption = False,
 ) -> None:
     """Scores with intervals for each group of checkpoints, task and metric."""
     from multibench.reports import scores as make
 
-    with reading(results, accept_damaged) as opened:
-        print_table(make(opened.where(where), metric, select, nboot, confidence), format_)
+    with reading(results, accept_damaged, data) as opened:
+        print_table(make(opened.where(where), metric, select, nboot, confidence, method), format_)
 
 
 def compare(
@@ -79,14 +93,35 @@ def compare(
     select: SelectOption = None,
     nboot: NbootOption = 2000,
     confidence: LevelOption = 0.95,
+    method: MethodOption = "surrogate",
+    always_valid: Annotated[
+        bool,
+        typer.Option(
+            "--always-valid", help="Hold however often one has looked while pretraining seeds were added."
+        ),
+    ] = False,
+    data: ClustersOption = None,
     format_: FormatOption = "text",
     accept_damaged: AcceptOption = False,
 ) -> None:
-    """Base against experiments by multi-bootstrap, with intervals, p-values and their adjustment."""
+    """Base against experiments: differences with intervals, p-values and, of several, their adjustment."""
     from multibench.reports import compare as make
 
-    with reading(results, accept_damaged) as opened:
-        table = make(opened, base, expt, task, metric, paired, select, nboot, confidence, match or ())
+    with reading(results, accept_damaged, data) as opened:
+        table = make(
+            opened,
+            base,
+            expt,
+            task,
+            metric,
+            paired,
+            select,
+            nboot,
+            confidence,
+            match or (),
+            method,
+            always_valid,
+        )
         print_table(table, format_)
 
 
@@ -96,13 +131,14 @@ def variance(
     metric: MetricOption = None,
     select: SelectOption = None,
     confidence: LevelOption = 0.95,
+    data: ClustersOption = None,
     format_: FormatOption = "text",
     accept_damaged: AcceptOption = False,
 ) -> None:
     """Where the noise comes from: pretraining seeds, fine-tuning seeds, examples, interactions."""
     from multibench.reports import variance as make
 
-    with reading(results, accept_damaged) as opened:
+    with reading(results, accept_damaged, data) as opened:
         print_table(make(opened.where(where), metric, select, confidence), format_)
 
 
@@ -121,6 +157,7 @@ def power(
         "inf"
     ),
     confidence: LevelOption = 0.95,
+    data: ClustersOption = None,
     format_: FormatOption = "text",
     accept_damaged: AcceptOption = False,
 ) -> None:
@@ -128,7 +165,7 @@ def power(
     from multibench.reports import power as make
 
     asked = (effect, base, expt, task, metric, paired, select, target, half_width, budget_hours, confidence)
-    with reading(results, accept_damaged) as opened:
+    with reading(results, accept_damaged, data) as opened:
         print_table(make(opened, *asked), format_)
 
 
@@ -146,13 +183,14 @@ def dynamics(
         float, typer.Option(min=0.001, max=0.2, help="Chance at which the step named may come too early.")
     ] = 0.05,
     confidence: LevelOption = 0.95,
+    data: ClustersOption = None,
     format_: FormatOption = "text",
     accept_damaged: AcceptOption = False,
 ) -> None:
     """Scores along pretraining steps, and the step from which they are equivalent to the last one's."""
     from multibench.reports import dynamics as make
 
-    with reading(results, accept_damaged) as opened:
+    with reading(results, accept_damaged, data) as opened:
         chosen = opened.where(where)
         print_table(make(chosen, task, metric, margin, family, select, alpha, confidence), format_)
 
@@ -179,6 +217,7 @@ def instances(
         typer.Option(help="How that rate is controlled; the second under any dependence."),
     ] = "benjamini-hochberg",
     confidence: LevelOption = 0.95,
+    data: ClustersOption = None,
     format_: FormatOption = "text",
     accept_damaged: AcceptOption = False,
 ) -> None:
@@ -186,5 +225,5 @@ def instances(
     from multibench.reports import instances as make
 
     asked = (show, base, expt, task, metric, paired, select, top, alpha, method, confidence)
-    with reading(results, accept_damaged) as opened:
+    with reading(results, accept_damaged, data) as opened:
         print_table(make(opened.where(where), *asked), format_)

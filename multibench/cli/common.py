@@ -76,14 +76,14 @@ def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
 
 
 @contextmanager
-def reading(results: Path, accept: bool = False) -> Iterator[Results]:
+def reading(results: Path, accept: bool = False, data: Path | None = None) -> Iterator[Results]:
     """The runs below ``results``; at the end it is said which are damaged and were left out.
 
-    Ends with exit code 1 if any were, unless the user accepts that.
+    ``data`` is where clusters of examples are looked for that older runs were stored without. Ends with exit code 1 if any were, unless the user accepts that.
     """
     from multibench.results import Results
 
-    opened = Results.open(results)
+    opened = Results.open(results, data)
     try:
         yield opened
     finally:

@@ -73,7 +73,7 @@ def comparison_table(
     abouts: dict[str, list[str]] = {}
     for side, one in zip(every, found, strict=True):
         abouts.setdefault(one.about, []).append(side.title)
-        notes += _notes(side, one, confidence)
+        notes += [*_notes(side, one, confidence), *(() if always_valid else side.later)]
     filters = list(dict.fromkeys((side.base, side.experiment) for side in every))
     head: list[str] = []
     if len(filters) == 1:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from multibench.errors import ResultsError
 from multibench.reports.evaluated import Evaluated, Units, evaluated, units_of
 from multibench.reports.groups import refuse_mixture, trained_apart
+from multibench.reports.looks import added_later
 from multibench.reports.pairing import pairing_of
-from multibench.reports.scores import describe_setting, metrics_of, seed_for
+from multibench.reports.scores import chosen_title, describe_setting, metrics_of, seed_for
 from multibench.results import Chosen, Results, select_settings
 from multibench.results.filters import RunFilter
 
@@ -60,6 +61,8 @@ class Sides:
     """What the sides were matched on: ``step 20,000``."""
     remarks: tuple[str, ...] = ()
     """What else sets the sides apart, in sentences."""
+    later: tuple[str, ...] = ()
+    """Sentences on seeds that were made long after the others: somebody may have looked in between."""
 
     @property
     def title(self) -> str:
@@ -208,6 +211,11 @@ def _of_task(
                 yield _joined_arrays((sides[0], sides[1]), filters, at, paired)
 
 
+def _later(side: Evaluated) -> str | None:
+    found = added_later(side.chosen.runs)
+    return None if found is None else f"{chosen_title(side.chosen)}, {side.evaluation}: {found}"
+
+
 def _joined_arrays(
     sides: tuple[Evaluated, Evaluated], filters: tuple[str, str], at: str, paired: bool | None
 ) -> Sides:
@@ -243,4 +251,5 @@ def _joined_arrays(
         experiment=filters[1],
         at=at,
         remarks=(*base.tensor.remarks, *trained_apart(base.chosen, experiment.chosen)),
+        later=tuple(filter(None, (_later(side) for side in sides))),
     )
