@@ -79,7 +79,8 @@ def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
 def reading(results: Path, accept: bool = False, data: Path | None = None) -> Iterator[Results]:
     """The runs below ``results``; at the end it is said which are damaged and were left out.
 
-    ``data`` is where clusters of examples are looked for that older runs were stored without. Ends with exit code 1 if any were, unless the user accepts that.
+    ``data`` is where clusters of examples are looked for that older runs were stored without. Ends with exit code 1
+    if any were, unless the user accepts that.
     """
     from multibench.results import Results
 

@@ -174,9 +174,9 @@ def few_notes(found: Sequence[tuple[str, str, Few]]) -> list[Sentence]:
         for place, (evaluation, few) in enumerate(members):
             parts += [
                 ", from " if place else "",
-                Quantity(few.now, f"{100 * few.now:.2g}", "half-width in points"),
+                Quantity(few.now, f"{100 * few.now:.1f}", "half-width in points"),
                 " to about ",
-                Quantity(few.then, f"{100 * few.then:.2g}", "expected half-width in points"),
+                Quantity(few.then, f"{100 * few.then:.1f}", "expected half-width in points"),
                 Name(f" ({evaluation})"),
             ]
         sentences.append(say(*parts, "."))

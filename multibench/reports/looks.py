@@ -35,8 +35,8 @@ def added_later(runs: Iterable[StoredRun]) -> str | None:
             kind = "fine-tuning" if one else "pretraining"
             return (
                 f"{later} of {total} {kind} seeds were made {_span(min(times) - last)} after the others were done. If "
-                "somebody looked in between, p-values and intervals do not hold as they stand; --always-valid has those "
-                "that do."
+                "somebody looked in between, p-values and intervals do not hold as they stand; --always-valid has "
+                "those that do."
             )
         last = max(last, *times)
     return None
