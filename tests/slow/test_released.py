@@ -37,7 +37,7 @@ def test_six_hundred_runs_are_imported_selected_compared_and_reported_within_a_m
     assert [best_rate(release, steps) for steps in ("1M", "2M")] == ["3e-05", "2e-05"]
     (side,) = joined_sides(results, "step=1000000", "step=2000000", paired=True)
     direct = direct_comparison(release, 2000, side.rng)
-    assert direct.bootstrap.delta.n_seeds == 5
+    assert direct.difference.n_seeds == 5
     assert_same_comparison(table.extra["comparisons"][0], direct)
     size = sum(path.stat().st_size for path in done.folder.rglob("*") if path.is_file())
     given = sum(path.stat().st_size for path in release.folder.rglob("*.tsv"))

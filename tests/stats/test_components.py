@@ -12,7 +12,7 @@ from scipy import stats as scipy_stats
 from multibench.errors import StatisticsError
 from multibench.stats import estimate_group, variance_components
 from multibench.stats.anova import two_way
-from multibench.stats.components import components_of
+from multibench.stats.components import Components, Source, components_of
 from multibench.stats.factors import FINETUNING, PRETRAINING
 from multibench.stats.inference import group_inference
 from tests.stats.support import crossed_scores, grid_info, group_problem, nested_scores
@@ -41,6 +41,12 @@ def random_design(case: int) -> tuple[dict[str, Any], np.ndarray, dict[str, Any]
     if case % 4 == 0:
         options["strata"] = np.arange(n) % 3 if "clusters" not in options else options["clusters"] % 2
     return info, y, options
+
+
+def source_of(found: Components, factor: str) -> Source:
+    source = found.source(factor)
+    assert source is not None
+    return source
 
 
 def test_parts_add_up_to_the_printed_standard_error_in_every_design() -> None:
@@ -83,23 +89,27 @@ def test_nested_parts_are_the_nested_analysis_of_variance() -> None:
     seeds = means.mean(axis=1).var(ddof=1) - float(two_way(means).ms_error) / n
     assert finetuning > 0
     assert seeds - finetuning / f > 0
-    assert found.source(FINETUNING).part == pytest.approx(finetuning / (s * f))
-    assert found.source(PRETRAINING).part == pytest.approx(seeds / s - finetuning / (s * f))
-    assert found.source("examples").part == pytest.approx(scipy_stats.sem(means.mean(axis=0)) ** 2)
-    assert found.source(FINETUNING).sd.value == pytest.approx(math.sqrt(finetuning))
-    assert found.source(PRETRAINING).sd.value == pytest.approx(math.sqrt(seeds - finetuning / f))
-    assert found.source(PRETRAINING).contribution == pytest.approx(math.sqrt(found.source(PRETRAINING).part))
+    assert source_of(found, FINETUNING).part == pytest.approx(finetuning / (s * f))
+    assert source_of(found, PRETRAINING).part == pytest.approx(seeds / s - finetuning / (s * f))
+    assert source_of(found, "examples").part == pytest.approx(scipy_stats.sem(means.mean(axis=0)) ** 2)
+    assert source_of(found, FINETUNING).sd.value == pytest.approx(math.sqrt(finetuning))
+    assert source_of(found, PRETRAINING).sd.value == pytest.approx(math.sqrt(seeds - finetuning / f))
+    assert source_of(found, PRETRAINING).contribution == pytest.approx(
+        math.sqrt(source_of(found, PRETRAINING).part)
+    )
 
 
 def test_one_more_unit_of_each_factor() -> None:
     info, y = nested_scores(np.random.default_rng(2), [3] * 5, 50, 0.6)
     found = variance_components(info, y, np.zeros(50), "mean")
     total, seed, runs = (
-        found.standard_error**2, found.source(PRETRAINING), found.source(FINETUNING)
+        found.standard_error**2, source_of(found, PRETRAINING), source_of(found, FINETUNING)
     )  # fmt: skip
     assert seed.one_more**2 == pytest.approx(total - seed.part / 6)
     assert runs.one_more**2 == pytest.approx(total - runs.part / 4)
-    assert found.source("examples").one_more ** 2 == pytest.approx(total - found.source("examples").part / 51)
+    assert source_of(found, "examples").one_more ** 2 == pytest.approx(
+        total - source_of(found, "examples").part / 51
+    )
 
 
 def test_labels_that_recur_are_not_analysed_as_nested_nor_own_ones_as_crossed() -> None:
@@ -121,12 +131,12 @@ def test_labels_that_recur_are_not_analysed_as_nested_nor_own_ones_as_crossed() 
 def test_two_units_are_not_enough_to_say_how_they_differ() -> None:
     y = crossed_scores(np.random.default_rng(4), 5, 2, 30).reshape(10, 30)
     found = variance_components(grid_info(5, 2), y, np.zeros(30), "mean")
-    shared = found.source(FINETUNING)
+    shared = source_of(found, FINETUNING)
     assert shared.sd.reason == "not estimable: 2 fine-tuning seeds"
     assert math.isnan(shared.sd.value)
     assert math.isnan(shared.sd.high)
     assert shared.sd.to_dict()["high"] is None
-    assert not math.isnan(found.source(PRETRAINING).sd.high)
+    assert not math.isnan(source_of(found, PRETRAINING).sd.high)
 
 
 def test_the_spread_of_shares_cannot_pass_a_half() -> None:
@@ -134,7 +144,7 @@ def test_the_spread_of_shares_cannot_pass_a_half() -> None:
     labels = np.ones(60, dtype=int)
     preds = (rng.random((3, 60)) < np.array([0.05, 0.5, 0.95])[:, None]).astype(int)
     found = variance_components({"seed": range(3)}, preds, labels, "accuracy")
-    assert found.source(PRETRAINING).sd.value <= found.source(PRETRAINING).sd.high == 0.5
+    assert source_of(found, PRETRAINING).sd.value <= source_of(found, PRETRAINING).sd.high == 0.5
     free = variance_components({"seed": range(3)}, preds * 10.0, labels, "mean")
     assert free.source(PRETRAINING).sd.high > 5
 
@@ -147,7 +157,7 @@ def test_a_share_and_an_upper_bound_hold_their_truth() -> None:
     held, bounded = [], []
     for _ in range(120):
         y = rng.normal(0, sd, (s, 1)) + rng.normal(0, 0.5, n) + rng.normal(0, 0.5, (s, n)) + 3
-        source = variance_components({"seed": range(s)}, y, np.zeros(n), "mean").source(PRETRAINING)
+        source = source_of(variance_components({"seed": range(s)}, y, np.zeros(n), "mean"), PRETRAINING)
         held.append(source.share.low <= true <= source.share.high)
         bounded.append(sd <= source.sd.high)
     assert np.mean(held) >= 0.9
@@ -158,7 +168,7 @@ def test_what_cannot_be_told_from_zero_is_an_f_test() -> None:
     rng = np.random.default_rng(7)
     for sd in (0.0, 1.0):
         y = rng.normal(0, sd, (6, 1)) + rng.normal(0, 1, 40) + rng.normal(0, 0.5, (6, 40))
-        source = variance_components({"seed": range(6)}, y, np.zeros(40), "mean").source(PRETRAINING)
+        source = source_of(variance_components({"seed": range(6)}, y, np.zeros(40), "mean"), PRETRAINING)
         table = two_way(y)
         known = scipy_stats.f.sf(float(table.ms_seed / table.ms_error), 5, 5 * 39)
         assert source.p_value == pytest.approx(known)
@@ -190,6 +200,6 @@ def test_real_predictions(shared_dir):
     assert components.mean == pytest.approx(0.8472032603, abs=1e-9)
     # Mean squares of the table of right answers, computed apart from this package.
     n, residual, example = len(labels), 0.030242438, 0.099215488
-    assert components.source(FINETUNING).sd.value == pytest.approx(0.0016282583, abs=1e-9)
-    assert components.source("examples").part == pytest.approx((example + residual / 10) / n, abs=1e-12)
-    assert components.source("examples").share.value > 0.9
+    assert source_of(components, FINETUNING).sd.value == pytest.approx(0.0016282583, abs=1e-9)
+    assert source_of(components, "examples").part == pytest.approx((example + residual / 10) / n, abs=1e-12)
+    assert source_of(components, "examples").share.value > 0.9

@@ -143,9 +143,9 @@ def test_too_few_trials_have_no_interval_and_the_reason_says_how_many_would_do(n
     found = best_of_n(scores, n, level)
     assert math.isnan(found.low)
     assert math.isnan(found.high)
-    needed = int(
-        re.fullmatch(rf"{total} trials are too few to bound it; (\d+) would do", found.reason).group(1)
-    )
+    said = re.fullmatch(rf"{total} trials are too few to bound it; (\d+) would do", found.reason)
+    assert said is not None
+    needed = int(said.group(1))
     more = np.random.default_rng(0).random(needed)
     assert not math.isnan(best_of_n(more, n, level).low)
     assert math.isnan(best_of_n(more[:-1], n, level).low)
