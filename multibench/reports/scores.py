@@ -86,7 +86,8 @@ def scores(
     rows: list[dict[str, Cell]] = []
     modules: list[dict[str, Any]] = []
     few: list[tuple[str, str, Few]] = []
-    notes: list[str] = [how_intervals(confidence, method, nboot), *results.partition.notes]
+    said = (*results.partition.notes, *results.partition.vocabularies)
+    notes: list[str] = [how_intervals(confidence, method, nboot), *said]
     for chosen in select_settings(results, rule):
         title = chosen_title(chosen)
         for evaluation in Results(chosen.runs).evaluations():
