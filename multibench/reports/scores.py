@@ -86,8 +86,8 @@ def scores(
     rows: list[dict[str, Cell]] = []
     modules: list[dict[str, Any]] = []
     few: list[tuple[str, str, Few]] = []
-    said = (*results.partition.notes, *results.partition.vocabularies)
-    notes: list[str] = [how_intervals(confidence, method, nboot), *said]
+    notes: list[str] = [how_intervals(confidence, method, nboot), *results.partition.notes]
+    notes += results.partition.vocabularies
     for chosen in select_settings(results, rule):
         title = chosen_title(chosen)
         for evaluation in Results(chosen.runs).evaluations():
