@@ -111,6 +111,7 @@ def conclude(
             **provenance.environment(),
             **_computation(run, making),
             "checkpoint_notes": list(run.folder.notes),
+            "vocabulary": run.folder.vocabulary.digest,
             **({} if found.order_found is None else {"class_order": found.order_found.to_dict()}),
             "started": making.started,
             "finished": provenance.timestamp(),

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from multibench.checkpoints import Checkpoint
+from multibench.checkpoints import FAMILIES, Checkpoint
 from multibench.checkpoints.download.locate import fetch, find_local
 from multibench.checkpoints.folder import CheckpointFolder, open_folder
 from multibench.errors import SuiteError, UnavailableError
@@ -18,6 +18,7 @@ from multibench.planning.cost import Cost, run_cost
 from multibench.planning.generations import generation_remarks
 from multibench.planning.heads import OwnHead, own_head
 from multibench.planning.origins import FinetuningSeed, finetuning_seeds_of, origins_of, select_checkpoints
+from multibench.planning.vocabularies import vocabulary_remarks
 from multibench.recipes import Hyperparameters
 from multibench.results.design import design_of
 from multibench.results.identity import RunIdentity
@@ -180,7 +181,8 @@ def make_plan(
         for run_id, manifest in stored.manifests.items()
         if design_of(manifest) in (None, suite.finetuning_seed_design)
     }
-    remarks = [*generation_remarks(runs, alike), *remarks]
+    mixed = vocabulary_remarks([(run.checkpoint, run.folder) for run in runs])
+    remarks = [*generation_remarks(runs, alike), *mixed, *_left_out(suite), *remarks]
     return Plan(suite, tuple(runs), tuple(remarks), frozenset(stored.damaged), stored.manifests)
 
 
@@ -199,6 +201,21 @@ class _Work:
     """Whether inputs may be cut to the positions that a checkpoint has: it is applied as it is, at no stated length."""
     class_order: tuple[str, ...] | None
     """The suite's statement about checkpoints' own heads, if there is one."""
+
+
+def _left_out(suite: Suite) -> list[str]:
+    """Which checkpoints of the families that the suite names are of other languages, and are not among its runs."""
+    said = []
+    for selection in suite.checkpoints:
+        if selection.path is not None or selection.family is None or selection.include_languages:
+            continue
+        others = [c.id for c in FAMILIES.get(selection.family).checkpoints if c.language is not None]
+        if others:
+            said.append(
+                f"{selection.family} has checkpoints of other languages, which are left out: {', '.join(others)}. Name "
+                "them under 'ids', or say include_languages: true."
+            )
+    return said
 
 
 def _refuse_too_many(suite: Suite, work: list[_Work], checkpoints: int) -> None:

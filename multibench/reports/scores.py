@@ -87,6 +87,7 @@ def scores(
     modules: list[dict[str, Any]] = []
     few: list[tuple[str, str, Few]] = []
     notes: list[str] = [how_intervals(confidence, method, nboot), *results.partition.notes]
+    notes += results.partition.vocabularies
     for chosen in select_settings(results, rule):
         title = chosen_title(chosen)
         for evaluation in Results(chosen.runs).evaluations():

@@ -29,6 +29,7 @@ def variance(
         "that of the mean, which 'scores' prints the interval of.",
         f"Shares have {level_text(confidence)} intervals; 'sd at most' is a one-sided {level_text(confidence)} bound.",
         *results.partition.notes,
+        *results.partition.vocabularies,
     ]
     details = []
     for chosen in select_settings(results, rule):

@@ -107,6 +107,8 @@ class Partition:
         """By run id."""
         self.notes: list[str] = []
         """Sentences: which names stand for more than one thing here, and which runs that concerns."""
+        self.vocabularies: list[str] = []
+        """Sentences: which pretraining seeds of one name read texts in several ways, as of several languages."""
         by_base: dict[Group, list[Run]] = defaultdict(list)
         for run in runs:
             by_base[run.group].append(run)
@@ -130,9 +132,26 @@ class Partition:
             if len(origins) > 1:
                 where = "imported" if imported else "made here"
                 place = _narrowed(start, (where,), where, ("imported", (_value(imported),)))
+            self._tell_vocabularies(place, own)
             for one, runs in self._by_weights(place, own):
                 for task_place, of_task in self._by_training(one, runs):
                     self._places |= {run.run_id: task_place for run in of_task}
+
+    def _tell_vocabularies(self, place: Place, members: list[Run]) -> None:
+        """Say if pretraining seeds of one name have several vocabularies, as far as their runs recorded them."""
+        known = [run for run in members if run.manifest["provenance"].get("vocabulary") is not None]
+        sets = _cut(known, lambda run: run.manifest["provenance"]["vocabulary"])
+        if members[0].fields["pretraining_seed"] is not None and len(sets) > 1:
+            shown = short_digests(digest for digest, _ in sets)
+            each = "; ".join(
+                f"{shown[digest]} in {', '.join(sorted({str(run.fields['checkpoint']) for run in runs}))}"
+                for digest, runs in sets
+            )
+            self.vocabularies.append(
+                f"The pretraining seeds of {place.name} have {len(sets)} vocabularies: {each}. If these are of "
+                "different languages or casing, they are no seeds of one procedure; tell them apart with --where "
+                "checkpoint=NAME."
+            )
 
     def _by_weights(self, place: Place, members: list[Run]) -> Iterator[tuple[Place, list[Run]]]:
         """One group; and for each pretraining seed that has several sets of weights one for each of these."""

@@ -115,7 +115,7 @@ SeedList = Annotated[
 _BESIDE = {
     "path": {"family", "pretraining_seed", "step", "paired_with"},
     "ids": {"paired_with"},
-    "family": {"pretraining_seeds", "steps", "include_aliases", "paired_with"},
+    "family": {"pretraining_seeds", "steps", "include_aliases", "include_languages", "paired_with"},
 }
 
 
@@ -137,6 +137,8 @@ class CheckpointSelection(Closed):
     """Of the checkpoint in ``path``."""
     step: int | None = None
     """Of the checkpoint in ``path``."""
+    include_languages: bool = False
+    """Also the checkpoints of a family whose texts are of other languages than English, or of many."""
     include_aliases: bool = False
     """Also second names of one checkpoint, such as a final's ``step_2000k``."""
     paired_with: str | None = None
@@ -192,6 +194,7 @@ class CheckpointSelection(Closed):
             pretraining_seeds=None if self.pretraining_seeds == "all" else self.pretraining_seeds,
             steps="last" if self.steps is None else self.steps,
             aliases=self.include_aliases,
+            languages=self.include_languages,
         )
 
 

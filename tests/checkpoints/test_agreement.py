@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 
 from multibench.checkpoints.agreement import Agreement, agreement, probe_texts
@@ -143,7 +143,8 @@ WHOLE: dict[str, Callable[[Tokenizer], object]] = {
     "another splitter": lambda t: setattr(t, "pre_tokenizer", pre_tokenizers.WhitespaceSplit()),
     "short words only": lambda t: setattr(t.model, "max_input_chars_per_word", 6),
     "added tokens": lambda t: t.add_tokens(["lamo", AddedToken("[E]", special=True)]),
-    "truncation and padding": lambda t: (t.enable_truncation(5), t.enable_padding(length=9)),
+    "truncation": lambda t: t.enable_truncation(5),
+    "padding": lambda t: t.enable_padding(length=9),
 }
 
 
@@ -250,6 +251,17 @@ def test_models_of_other_kinds_are_refused_by_name(tmp_path: Path, model: object
     _write(folder, "tokenizer.json", {"model": model})
     with pytest.raises(CheckpointError, match=named):
         read_vocabulary(folder)
+
+
+def test_a_regular_expression_in_a_tokenizer_is_not_run(tmp_path: Path) -> None:
+    folder = _folder(tmp_path)
+    _config(folder, tokenizer_class="PreTrainedTokenizerFast")
+    pattern = Regex("(x+x+)+y")
+    _tokenizer(lambda t: setattr(t, "pre_tokenizer", pre_tokenizers.Split(pattern, "isolated"))).save(
+        str(folder / "tokenizer.json")
+    )
+    with pytest.raises(CheckpointError, match="by a regular expression, which multibench does not run"):
+        open_folder(folder)
 
 
 def test_tokens_that_have_no_embedding_are_refused(tmp_path: Path) -> None:

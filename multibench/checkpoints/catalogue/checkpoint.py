@@ -101,6 +101,8 @@ class Checkpoint:
     licence: str | None = None
     parameters_stated: str | None = None
     """The size as its authors print it ("110M"), which may include pretraining heads."""
+    language: str | None = None
+    """What its pretraining texts are written in, where that is not English alone."""
     finetuned_on: str | None = None
     """The task it was fine-tuned on after pretraining, if it was."""
     alias_of: str | None = None
@@ -132,6 +134,7 @@ class Checkpoint:
             "parameters_stated": self.parameters_stated,
             "architecture": self.architecture.to_dict(),
             "cased": self.cased,
+            "language": self.language,
             "finetuned_on": self.finetuned_on,
             "alias_of": self.alias_of,
             "names": list(self.names),

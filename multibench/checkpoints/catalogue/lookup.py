@@ -60,6 +60,7 @@ def select(
     steps: Iterable[int] | str = "last",
     aliases: bool = False,
     finetuned: bool | str = False,
+    languages: bool = False,
 ) -> tuple[Checkpoint, ...]:
     """Checkpoints of one or several families (``None``: of all), by seed, then step, then size.
 
@@ -67,7 +68,8 @@ def select(
     optimisation steps (2_000_000, not 2000); the default takes the last step of each pretraining run, so
     that ``select("multiberts")`` is its 25 final checkpoints, and ``"all"`` takes every step. ``aliases``
     adds second names of checkpoints already listed. ``finetuned`` adds checkpoints fine-tuned on a task;
-    the name of a task selects only those fine-tuned on it.
+    the name of a task selects only those fine-tuned on it. ``languages`` adds checkpoints of other languages than
+    English, which are no further seeds of the others.
 
     A pair of seed and step that does not exist is left out, but a seed or a step that no checkpoint has is
     an error. Raises ``UnknownNameError`` for an unknown family and ``SuiteError``, saying what exists, if a
@@ -75,7 +77,7 @@ def select(
     """
     names = FAMILIES.names() if family is None else [family] if isinstance(family, str) else list(family)
     pool = [checkpoint for name in dict.fromkeys(names) for checkpoint in FAMILIES.get(name).checkpoints]
-    kept = [checkpoint for checkpoint in pool if _wanted(checkpoint, aliases, finetuned)]
+    kept = [checkpoint for checkpoint in pool if _wanted(checkpoint, aliases, finetuned, languages)]
     if not kept:
         raise SuiteError(_nothing_left(names, pool, finetuned))
     if pretraining_seeds is not None:
@@ -102,8 +104,10 @@ def select(
     )
 
 
-def _wanted(checkpoint: Checkpoint, aliases: bool, finetuned: bool | str) -> bool:
+def _wanted(checkpoint: Checkpoint, aliases: bool, finetuned: bool | str, languages: bool) -> bool:
     if checkpoint.alias_of is not None and not aliases:
+        return False
+    if checkpoint.language is not None and not languages:
         return False
     if isinstance(finetuned, str):
         return checkpoint.finetuned_on == finetuned

@@ -312,6 +312,11 @@ def _pipeline(files: _Files, pieces: tuple[str, ...], cased: bool | None) -> Voc
     """A tokenizer that is not BERT's, taken whole."""
     from tokenizers import Tokenizer
 
+    if '"Regex"' in json.dumps([files.saved.get("normalizer"), files.saved.get("pre_tokenizer")]):
+        raise CheckpointError(
+            f"tokenizer.json of {files.where} splits or replaces by a regular expression, which multibench does not "
+            "run: it may take for ever."
+        )
     content = json.dumps({**files.saved, "truncation": None, "padding": None}, sort_keys=True)
     added = added_tokens(pieces, files.settings, files.where, files.listed, both=True, plain=False)
     try:

@@ -29,8 +29,8 @@ __all__ = ["built_in_files", "read_family"]
 Table = dict[str, Any]
 
 FACTS = (
-    "id", "architecture", "pretraining_seed", "step", "cased", "licence", "parameters_stated", "finetuned_on",
-    "alias_of", "names",
+    "id", "architecture", "pretraining_seed", "step", "cased", "language", "licence", "parameters_stated",
+    "finetuned_on", "alias_of", "names",
 )  # fmt: skip
 SIZES = tuple(size.name for size in fields(Architecture))
 UNKNOWN_SIZES = dict.fromkeys(("heads", "intermediate", "vocab_size"))
