@@ -17,6 +17,7 @@ _PARTS = {
     "checkpoint": "weights",
     "training_data": "training data",
     "task_version": "version of the task",
+    "seeds": "seeds that noise is drawn from",
 }
 
 

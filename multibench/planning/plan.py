@@ -176,13 +176,8 @@ def make_plan(
         start = _Start(checkpoint, folder, content, origin, design, seeds)
         for part in work:
             runs.extend(_runs_of(part, start, stored.manifests))
-    alike = {
-        run_id: manifest
-        for run_id, manifest in stored.manifests.items()
-        if design_of(manifest) in (None, suite.finetuning_seed_design)
-    }
     mixed = vocabulary_remarks([(run.checkpoint, run.folder) for run in runs])
-    remarks = [*generation_remarks(runs, alike), *mixed, *_left_out(suite), *remarks]
+    remarks = [*generation_remarks(runs, stored.manifests), *mixed, *_left_out(suite), *remarks]
     return Plan(suite, tuple(runs), tuple(remarks), frozenset(stored.damaged), stored.manifests)
 
 
