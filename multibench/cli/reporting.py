@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from multibench.cli.analysis import LevelOption, MetricOption, NbootOption, SelectOption, WhereOption
+from multibench.cli.analysis import LevelOption, NbootOption, SelectOption, WhereOption
 from multibench.cli.common import AcceptOption, ResultsArgument, echo, reading
 
 __all__ = ["add_verbs"]
@@ -22,7 +22,9 @@ def report(
     results: ResultsArgument,
     out: Annotated[Path, typer.Option(help="Folder for the page, the tables and the figures.")],
     where: WhereOption = "",
-    metric: MetricOption = None,
+    metric: Annotated[
+        str | None, typer.Option(help="One metric of each evaluation; the headline metric if not given.")
+    ] = None,
     select: SelectOption = None,
     base: Annotated[
         str | None,

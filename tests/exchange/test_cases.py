@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from multibench.results import Results
 from multibench.stats.estimate import plain
@@ -97,6 +98,34 @@ def test_b04_f1_of_three_classes(case: Case) -> None:
         text = (folder / "tone.toml").read_text().replace('"f1"', f'"{metric}"')
         (folder / f"{metric}.toml").write_text(text)
         assert 100 * _score(f"{metric}.toml", "pred.tsv")[metric] == pytest.approx(value, abs=0.005)
+
+
+def _intervals(*words: Any) -> list[dict[str, Any]]:
+    done = multibench(*words, "--format", "json")
+    assert done.code == 0, done.err
+    rows = json.loads(done.out)["rows"]
+    return [cell for row in rows for cell in row.values() if isinstance(cell, dict) and "low" in cell]
+
+
+def test_b06_all_right_is_no_certainty(case: Case) -> None:
+    case("b06")
+    assert _import().code == 0
+    (score,) = _intervals("scores", "res")
+    exact = binomtest(40, 40).proportion_ci(0.95, "exact")
+    assert (score["value"], score["high"]) == (1.0, 1.0)
+    assert score["low"] == pytest.approx(exact.low)
+
+
+def test_b19_nothing_right_is_no_proof_of_equality(case: Case) -> None:
+    case("b19")
+    assert _import().code == 0
+    exact = binomtest(0, 40).proportion_ci(0.95, "exact")
+    for score in _intervals("scores", "res"):
+        assert (score["value"], score["low"]) == (0.0, 0.0)
+        assert score["high"] == pytest.approx(exact.high)
+    words = ("compare", "res", "--base", "family=a", "--expt", "family=b")
+    difference = next(one for one in _intervals(*words) if one["estimand"].startswith("difference"))
+    assert difference["low"] < -exact.high < exact.high < difference["high"]
 
 
 def test_b07_three_classes_on_a_task_of_two(case: Case) -> None:
