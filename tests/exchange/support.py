@@ -55,13 +55,13 @@ def direct_comparison(release: Release, nboot: int, rng: int, corrections: Any =
         "finetune_seed": [int(row["ft_seed"]) for row in rows],
         "intervention": [row["n_steps"] == "2M" for row in rows],
     }
-    # Resamples draw examples in an order that depends on what was said of them: classes are numbered as in the task.
+    # Of equal scores the file's first column is the answer. Classes are then numbered as in the task.
     task = task_names()[rows[0]["task"]]
     order = np.array(stated_order(task, GOOGLE.class_order.get(task.name, task.labels)))
-    scores = release.scores[chosen][:, :, np.argsort(order)].astype(np.float32)
+    answers = order[release.scores[chosen].argmax(axis=2)]
     labels = order[release.labels]
     return compare_groups(
-        info, scores, labels, "accuracy", True, nboot=nboot, rng=rng, corrections=corrections
+        info, answers, labels, "accuracy", True, nboot=nboot, rng=rng, corrections=corrections
     )
 
 

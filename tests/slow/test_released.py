@@ -36,7 +36,7 @@ def test_six_hundred_runs_are_imported_selected_compared_and_reported_within_a_m
     assert chosen == {1_000_000: 3e-5, 2_000_000: 2e-5}
     assert [best_rate(release, steps) for steps in ("1M", "2M")] == ["3e-05", "2e-05"]
     (side,) = joined_sides(results, "step=1000000", "step=2000000", paired=True)
-    direct = direct_comparison(release, 2000, side.rng)
+    direct = direct_comparison(release, 2000, side.rng, side.corrections)
     assert direct.difference.n_seeds == 5
     assert_same_comparison(table.extra["comparisons"][0], direct)
     size = sum(path.stat().st_size for path in done.folder.rglob("*") if path.is_file())

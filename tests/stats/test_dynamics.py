@@ -134,11 +134,11 @@ def test_bands_hold_for_all_steps_at_once(monkeypatch: Any) -> None:
     truth = [0.5, 0.6, 0.7, 0.71, 0.71]
     rng = np.random.default_rng(2)
     held, alone = [], []
-    for _ in range(100):
+    for _ in range(70):
         found = dynamics(**scores_of(rng, truth, 8, 60), metric="mean")
         held.append(all(s.band.low <= t <= s.band.high for s, t in zip(found.steps, truth, strict=True)))
         alone.append(all(s.score.low <= t <= s.score.high for s, t in zip(found.steps, truth, strict=True)))
-    # Binomial bounds: 0.95 gives less than 0.88 of 100 once in two hundred times.
+    # Binomial bounds: 0.95 gives less than 0.88 of 70 once in a hundred times.
     assert np.mean(held) >= 0.88
     assert np.mean(alone) < np.mean(held)
 
