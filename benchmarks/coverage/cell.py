@@ -46,6 +46,13 @@ class Cell:
         )
 
     @property
+    def judged(self) -> bool:
+        """Whether the cell has limits: of means and differences those with normal seeds, or t3 ones."""
+        if self.limits is not None or not isinstance(self.world, World):
+            return True
+        return all(side.kind in ("normal", "t3") for side in self.world.sides)
+
+    @property
     def null(self) -> bool:
         """Whether the true difference is 0 whatever was drawn."""
         if self.limits is not None:

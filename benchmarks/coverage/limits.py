@@ -59,7 +59,7 @@ def limits_of(cell: Cell) -> Limits:
     world = cell.world
     if cell.limits is not None or not isinstance(world, World):
         return cell.limits or Limits()
-    if cell.hopeless:
+    if not cell.judged:
         return Limits()
     clusters = isinstance(world, Answers) and world.articles is not None
     plain = world.metric in ("accuracy", "mean", "exact_match") and not clusters

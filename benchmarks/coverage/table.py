@@ -75,7 +75,7 @@ def _judged(known: dict[str, Cell], found: Found, method: str) -> list[tuple[str
     return [
         (name, cell, found[name][method])
         for name, cell in known.items()
-        if name in found and not cell.hopeless and method in found[name] and found[name][method].none < 1
+        if name in found and cell.judged and method in found[name] and found[name][method].none < 1
     ]
 
 
