@@ -22,6 +22,9 @@ __all__ = [
 
 Interval = Literal["percentile", "basic", "rescaled"]
 
+# Differences of means of counts that are equal may differ by so much.
+ROUNDING = 1e-12
+
 
 def checked_interval(interval: Interval, confidence: float) -> Interval:
     """``interval``, if it and the level are what they may be. Raises ``StatisticsError``."""
@@ -112,11 +115,14 @@ def _bound_error(ordered: Array, level: float) -> float:
 
 
 def p_values(shaped: Array) -> tuple[float, float]:
-    """Evidence that the true value is above 0, and below: ``(k + 1) / (n + 1)`` of ``n`` shaped draws."""
+    """Evidence that the true value is above 0, and below: ``(k + 1) / (n + 1)`` of ``n`` shaped draws.
+
+    Draws that differ from 0 by rounding only are 0, and count on both sides.
+    """
     n = len(shaped)
     if n == 0:
         return math.nan, math.nan
-    return (int((shaped <= 0).sum()) + 1) / (n + 1), (int((shaped >= 0).sum()) + 1) / (n + 1)
+    return (int((shaped <= ROUNDING).sum()) + 1) / (n + 1), (int((shaped >= -ROUNDING).sum()) + 1) / (n + 1)
 
 
 def released_p(against: Array) -> float:

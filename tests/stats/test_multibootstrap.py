@@ -398,3 +398,10 @@ def test_few_draws_at_a_high_level_have_their_extremes_for_bounds(nboot, confide
     both = multibootstrap(info, preds, labels, "accuracy", nboot=nboot, rng=0, confidence=confidence)
     deltas = both.samples[:, 1] - both.samples[:, 0]
     assert deltas.min() <= both.delta.low <= both.delta.high <= deltas.max()
+
+
+def test_draws_that_differ_from_zero_by_rounding_count_on_both_sides():
+    from multibench.stats.intervals import p_values
+
+    shaped = np.array([0.1 + 0.2 - 0.3, 0.0, -1e-17, 0.4])
+    assert p_values(shaped) == (4 / 5, 5 / 5)
