@@ -158,8 +158,9 @@ def compare_groups(
     found = [group_inference(problem, side, confidence, own) for side in (base, experiment)]
     difference = difference_inference(problem, base, experiment, paired_seeds, level, own)
     p_value, estimate = difference.p_value, difference.estimate
+    looks = (1 - confidence) / (1 - level)
     if always_valid:
-        p_value = min(1.0, p_value * (1 - confidence) / (1 - level))
+        p_value = _at_most_one(p_value * looks)
         estimate = replace(estimate, level=confidence, method=f"{estimate.method}, always valid")
     if 1 in (base.n_runs, experiment.n_runs):
         p_value = math.nan
@@ -171,7 +172,14 @@ def compare_groups(
         p_value,
         paired_seeds,
         _about(base, experiment),
-        replace(difference, estimate=estimate, p_value=p_value),
+        replace(
+            difference,
+            estimate=estimate,
+            p_value=p_value,
+            p_greater=_at_most_one(difference.p_greater * looks),
+            p_less=_at_most_one(difference.p_less * looks),
+            looks=looks,
+        ),
         None,
         runs,
         tuple(warnings),
@@ -185,6 +193,10 @@ def looks_at_every_seed(confidence: float, n_seeds: int) -> float:
     """The level with ``n_seeds`` at which intervals hold at every number of seeds together (Boole's inequality)."""
     n = max(2, n_seeds)
     return 1 - (1 - confidence) / (n * (n - 1))
+
+
+def _at_most_one(p: float) -> float:
+    return p if math.isnan(p) else min(1.0, p)
 
 
 def _fewest(base: Group, experiment: Group) -> int:

@@ -70,6 +70,8 @@ class Inference:
     """The largest difference that is possible."""
     columns: Array = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
     """Scores of units averaged over runs (their difference), ``(n_units,)``."""
+    looks: float = 1.0
+    """By how much all p-values were multiplied for looks at other numbers of seeds (``compare.always_valid``)."""
 
     @cached_property
     def surrogate(self) -> Surrogate:
@@ -79,7 +81,7 @@ class Inference:
     @cached_property
     def few(self) -> tuple[Few, ...]:
         """Factors with two to four units: what one more would buy."""
-        return tuple(_few(self.moments, self.estimate.level)) if self.known else ()
+        return tuple(_few(self.moments, self.spent(self.estimate.level))) if self.known else ()
 
     @property
     def effects(self) -> dict[str, tuple[float, Array]]:
@@ -97,11 +99,18 @@ class Inference:
 
     def p_above(self, bound: float) -> float:
         """One-sided p-value of the claim that the true value is greater than ``bound``."""
-        return self.surrogate.above(self.estimate.value - bound) if self.known else math.nan
+        return self._one_sided(self.estimate.value - bound)
 
     def p_below(self, bound: float) -> float:
         """One-sided p-value of the claim that the true value is less than ``bound``."""
-        return self.surrogate.above(bound - self.estimate.value) if self.known else math.nan
+        return self._one_sided(bound - self.estimate.value)
+
+    def _one_sided(self, error: float) -> float:
+        return min(1.0, self.looks * self.surrogate.above(error)) if self.known else math.nan
+
+    def spent(self, level: float) -> float:
+        """The level of the interval that holds at ``level`` however often one has looked."""
+        return 1 - (1 - level) / self.looks
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
@@ -112,7 +121,7 @@ class Inference:
         kept = {
             k: plain(v)
             for k, v in vars(self).items()
-            if k not in ("moments", "surrogate", "columns", "few", "reach")
+            if k not in ("moments", "surrogate", "columns", "few", "reach", "looks")
         }
         return {**kept, "variance": plain(parts), "few": plain(self.few)}
 

@@ -111,7 +111,7 @@ def joint_of(inferences: Sequence[Inference], keys: Callable[[int, str], Hashabl
     joint = Joint([inferences[k].moments for k in known], correlation_of(effects))
     for place, k in enumerate(known):
         one = inferences[k]
-        half = joint.surrogates[place].half_width(joint.local_level(one.estimate.level))
+        half = joint.surrogates[place].half_width(one.spent(joint.local_level(one.estimate.level)))
         found[k] = Together(_widened(one, half), joint.adjusted(one.p_value))
     return found
 

@@ -12,6 +12,8 @@ from multibench.metrics import METRICS
 from multibench.stats import (
     compare_groups,
     estimate_group,
+    joint,
+    joint_of,
     mcnemar,
     multibootstrap,
     multibootstrap_group,
@@ -83,6 +85,41 @@ def test_always_valid_intervals_spend_the_error_over_all_numbers_of_seeds(seeds)
     assert sum(1 - looks_at_every_seed(0.9, s) for s in range(2, 10_000)) == pytest.approx(0.1, rel=1e-3)
     with pytest.raises(StatisticsError, match="always-valid"):
         compare_groups(info, preds, labels, "accuracy", always_valid=True, method="multibootstrap")
+
+
+def test_what_follows_from_an_always_valid_interval_is_always_valid(monkeypatch):
+    monkeypatch.setattr(joint, "DRAWS", 1_000)
+    monkeypatch.setattr(joint, "GRID", 60)
+    outcomes = set()
+    for case in range(24):
+        given = [
+            binary_sides(np.random.default_rng(100 * case + k), (3, 3), n=60, effect=effect)
+            for k, effect in enumerate((0.0, 0.8, 1.6))
+        ]
+        found = [compare_groups(*one, "accuracy", always_valid=True, rng=0).inference for one in given]
+        plain = [compare_groups(*one, "accuracy", rng=0).inference for one in given]
+        for one, other, held in zip(found, plain, joint_of(found, lambda k, name: (k, name)), strict=True):
+            assert one is not None
+            assert other is not None
+            excludes = held.simultaneous.low > 0 or held.simultaneous.high < 0
+            assert excludes == (held.p_adjusted <= 0.05)
+            assert held.simultaneous.low <= one.estimate.low
+            outcomes.add(excludes)
+            assert one.p_above(0.02) == pytest.approx(min(1, 6 * other.p_above(0.02)))
+            assert (one.p_above(0), one.p_below(0)) == (one.p_greater, one.p_less)
+            assert one.few[0].now == pytest.approx((one.estimate.high - one.estimate.low) / 2, rel=1e-6) or (
+                max(abs(one.estimate.low), abs(one.estimate.high)) == 1
+            )
+    assert outcomes == {True, False}
+
+
+@pytest.mark.parametrize("always_valid", [False, True])
+def test_what_is_unknown_has_no_p_value_of_one(always_valid):
+    info = sides_info(grid_info(2, 1, True), grid_info(2, 1, True))
+    found = compare_groups(info, np.full((4, 9), 7.0), np.zeros(9), "mean", always_valid=always_valid)
+    assert found.inference is not None
+    assert math.isnan(found.difference.low)
+    assert all(math.isnan(p) for p in (found.p_value, found.inference.p_greater, found.inference.p_less))
 
 
 def test_two_single_runs_have_mcnemars_test_and_no_p_value_of_procedures():
