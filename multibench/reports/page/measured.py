@@ -9,6 +9,7 @@ from multibench.reports.cells import Cell, Quantity, say
 from multibench.reports.findings import Findings
 from multibench.reports.page.document import Section
 from multibench.reports.page.figures import figures_of
+from multibench.reports.tables import Table
 
 __all__ = ["agreement", "dynamics", "noise", "scores", "seeds", "size", "trouble"]
 
@@ -24,9 +25,14 @@ def scores(findings: Findings) -> Section:
         "scores",
         "Scores",
         (said,),
-        {"scores": findings.scores},
+        {"scores": _without_method(findings.scores)},
         figures_of(findings, plots.score_intervals, "scores", findings.scores, "Scores with intervals"),
     )
+
+
+def _without_method(table: Table) -> Table:
+    """The table as it stands on a page: its notes say what the method is."""
+    return replace(table, columns=tuple(name for name in table.columns if name != "method"))
 
 
 def seeds(findings: Findings) -> Section:
