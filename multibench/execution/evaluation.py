@@ -108,7 +108,8 @@ def _find_own_order(model: PreTrainedModel, run: PlannedRun, workshop: Workshop)
     try:
         return find_order(task, workshop.examples(task, split).labels, [outputs], what)
     except DataError as error:
-        said = str(error).partition(" Are the rows")[0].rstrip(".")
+        # What it advises is for imports.
+        said = str(error).partition(". ")[0].rstrip(".")
         raise CheckpointError(f"{said}. {how_to_state(task)}") from error
 
 
