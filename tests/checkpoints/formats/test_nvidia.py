@@ -71,7 +71,7 @@ def test_each_version_of_megatron_is_converted_as_transformers_does(version: int
         output = _model(imported, "MegatronBertForPreTraining")(**INPUTS)
     for ours, theirs in ((output.prediction_logits, "mlm"), (output.seq_relationship_logits, "nsp")):
         expected = known[f"megatron_v{version}/outputs/{theirs}"]
-        np.testing.assert_allclose(ours.numpy(), expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(ours.numpy(), expected, rtol=0, atol=ROUNDING)
 
 
 @pytest.mark.parametrize("kind", ["bertlm", "qa", "glue"])
@@ -89,13 +89,13 @@ def test_nemo_archives_compute_what_nemos_modules_compute(kind: str) -> None:
     with torch.inference_mode():
         states = model.base_model(**INPUTS).last_hidden_state
         output = model(**INPUTS)
-    np.testing.assert_allclose(states.numpy(), known[f"{kind}/states"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(states.numpy(), known[f"{kind}/states"], rtol=0, atol=ROUNDING)
     if kind == "bertlm":
         ours = torch.log_softmax(output.prediction_logits, -1)
-        np.testing.assert_allclose(ours.numpy(), known["bertlm/mlm_classifier"], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(ours.numpy(), known["bertlm/mlm_classifier"], rtol=0, atol=ROUNDING)
     if kind == "qa":
         ours = torch.stack([output.start_logits, output.end_logits], -1)
-        np.testing.assert_allclose(ours.numpy(), known["qa/classifier"], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(ours.numpy(), known["qa/classifier"], rtol=0, atol=ROUNDING)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_an_own_head_of_spans_is_read(tmp_path: Path) -> None:
     known = np.load(GOLDEN / "nemo.npz")
     with torch.inference_mode():
         output = model(**INPUTS)
-    np.testing.assert_allclose(output.start_logits.numpy(), known["qa/classifier"][..., 0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(output.start_logits.numpy(), known["qa/classifier"][..., 0], rtol=0, atol=ROUNDING)
 
 
 def _nemo_of_megatron(out: Path, later: bool, settings: dict[str, Any], version: int | None) -> Path:
