@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from multibench.planning.fetch import Fetched
     from multibench.reference import Reference
     from multibench.reports.alone import scores_alone
+    from multibench.reports.benchmark import benchmark_scores
     from multibench.reports.comparison import compare
     from multibench.reports.dynamics import dynamics
     from multibench.reports.instances import instances
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bench",
+    "benchmark_scores",
     "compare",
     "convert",
     "demo",
@@ -67,7 +69,17 @@ __all__ = [
 # Verbs that live with what they need, which is imported when they are used.
 _LIVE_IN = {
     **dict.fromkeys(
-        ("compare", "dynamics", "instances", "power", "reproduce", "scores", "scores_alone", "variance"),
+        (
+            "benchmark_scores",
+            "compare",
+            "dynamics",
+            "instances",
+            "power",
+            "reproduce",
+            "scores",
+            "scores_alone",
+            "variance",
+        ),
         "multibench.reports",
     ),
     "bench": "multibench.bench",

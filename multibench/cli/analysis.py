@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from multibench.cli.common import AcceptOption, FormatOption, ResultsArgument, print_table, reading
+from multibench.errors import ResultsError
 
 __all__ = ["add_verbs"]
 
@@ -67,14 +68,34 @@ def scores(
     confidence: LevelOption = 0.95,
     method: MethodOption = "surrogate",
     data: ClustersOption = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(
+            help="The average over a benchmark's tasks instead: glue (nine tasks), glue-bert (the BERT paper's)."
+        ),
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="With --benchmark: the average over the tasks that there are.")
+    ] = False,
     format_: FormatOption = "text",
     accept_damaged: AcceptOption = False,
 ) -> None:
     """Scores with intervals for each group of checkpoints, task and metric."""
+    from multibench.reports import benchmark_scores
     from multibench.reports import scores as make
 
+    if benchmark is None and partial:
+        raise ResultsError("--partial is about the average of a benchmark; give --benchmark glue with it.")
+    if benchmark is not None and metric is not None:
+        raise ResultsError(
+            f"--benchmark {benchmark} names the metrics of its tasks itself; leave out --metric."
+        )
     with reading(results, accept_damaged, data) as opened:
-        print_table(make(opened.where(where), metric, select, nboot, confidence, method), format_)
+        chosen = opened.where(where)
+        if benchmark is not None:
+            print_table(benchmark_scores(chosen, benchmark, select, confidence, partial), format_)
+        else:
+            print_table(make(chosen, metric, select, nboot, confidence, method), format_)
 
 
 def compare(
