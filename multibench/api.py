@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from multibench.reference import Reference
     from multibench.reports.alone import scores_alone
     from multibench.reports.benchmark import benchmark_scores
+    from multibench.reports.bias import bias_scores
     from multibench.reports.comparison import compare
     from multibench.reports.dynamics import dynamics
     from multibench.reports.instances import instances
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "bench",
     "benchmark_scores",
+    "bias_scores",
     "compare",
     "convert",
     "demo",
@@ -71,6 +73,7 @@ _LIVE_IN = {
     **dict.fromkeys(
         (
             "benchmark_scores",
+            "bias_scores",
             "compare",
             "dynamics",
             "instances",

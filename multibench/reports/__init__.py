@@ -2,6 +2,7 @@
 
 from multibench.reports.alone import scores_alone
 from multibench.reports.benchmark import benchmark_scores as _benchmark_scores
+from multibench.reports.bias import bias_scores as _bias_scores
 from multibench.reports.comparison import compare as _compare
 from multibench.reports.dynamics import dynamics as _dynamics
 from multibench.reports.instances import instances as _instances
@@ -16,6 +17,7 @@ __all__ = [
     "FORMATS",
     "Table",
     "benchmark_scores",
+    "bias_scores",
     "compare",
     "dynamics",
     "instances",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 benchmark_scores = naming_left_out(_benchmark_scores)
+bias_scores = naming_left_out(_bias_scores)
 compare = naming_left_out(_compare)
 dynamics = naming_left_out(_dynamics)
 instances = naming_left_out(_instances)
