@@ -84,7 +84,7 @@ def scores(
     format_: FormatOption = "text",
     accept_damaged: AcceptOption = False,
 ) -> None:
-    """Scores with intervals for each group of checkpoints, task and metric (bias_correlation: gender bias, Winogender)."""
+    """Scores with intervals for each group of checkpoints, task and metric (bias_correlation: Winogender's bias)."""
     from multibench.reports import benchmark_scores, bias_scores
     from multibench.reports import scores as make
 

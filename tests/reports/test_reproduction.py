@@ -69,6 +69,7 @@ def made(
         },
         "suite": {"name": "some", "recipe": recipe, "selection": "none"},
         "training_data": {"as_released": trained_as_released},
+        "provenance": {},
         "evaluations": {} if score is None else {evaluation: summary},
     }
     return StoredRun(STORE, {**manifest, "imported": {}} if imported else manifest)
