@@ -260,44 +260,55 @@ def judge(
         raise StatisticsError(
             "The measured scores must be a vector without gaps, one score a fine-tuning seed."
         )
-    n = len(scores)
-    difference = float(scores.mean()) - published.mean
-    sd = float(scores.std(ddof=1)) if n > 1 else math.nan
-    reason = ""
-    if published.exact:
-        error, df = np.zeros(()), np.ones(())
-    elif n < 2 or not sd > 0:
-        reason = "one fine-tuning seed" if n < 2 else "all runs have the same score"
-        reason += ", so that how much they vary is not known"
-        error = df = np.array(math.nan)
-    else:
-        error, df = standard_error(sd, n, published.sd, published.n)
+    counts = n_seeds, len(scores) if n_runs is None else n_runs, n_examples
+    sd = float(scores.std(ddof=1)) if len(scores) > 1 else math.nan
+    error, df, reason = _uncertainty(len(scores), sd, published)
     known = not reason and published.perhaps_chosen
-    best = Best(sd, n, published.sides is not None) if known else None
-    low, high = interval(difference, error, df, published.rounding, MATCH_LEVEL, best)
-    estimate = Estimate(
-        value=difference,
-        low=float(low),
-        high=float(high),
-        level=MATCH_LEVEL,
-        method=_method(published),
-        estimand="measured less published mean over fine-tuning seeds, examples and pretrained weights fixed",
-        standard_error=float(error),
-        mc_error=0.0,
-        n_seeds=n_seeds,
-        n_runs=n if n_runs is None else n_runs,
-        n_examples=n_examples,
-        reason=reason,
-    )
-    given = difference, error, df, published.rounding, margin
-    word = cast(Word, str(decisions(*given, best)))
+    best = Best(sd, len(scores), published.sides is not None) if known else None
+    given = float(scores.mean()) - published.mean, error, df, published.rounding
+    estimate = _estimate(given, best, published, reason, counts)
+    word = cast(Word, str(decisions(*given, margin, best)))
     verdict = Verdict(word, estimate, margin, reason or _why(word, estimate, margin, sd, published))
-    if best is not None and word == "cannot tell" and (plain := str(decisions(*given))) != word:
+    if best is not None and word == "cannot tell" and (plain := str(decisions(*given, margin))) != word:
         return replace(verdict, why=_chosen(plain))
     if word == "differs" and not published.exact:
         withheld = _collapse(runs or Measured(), scores, published, sd, margin)
         return replace(verdict, word="cannot tell", why=withheld) if withheld else verdict
     return verdict
+
+
+def _uncertainty(n: int, sd: float, published: Published) -> tuple[Numbers, Numbers, str]:
+    """Standard error and degrees of freedom of the difference, and the reason if they are not known."""
+    if published.exact:
+        return np.zeros(()), np.ones(()), ""
+    if n < 2 or not sd > 0:
+        reason = "one fine-tuning seed" if n < 2 else "all runs have the same score"
+        return np.array(math.nan), np.array(math.nan), f"{reason}, so that how much they vary is not known"
+    return (*standard_error(sd, n, published.sd, published.n), "")
+
+
+def _estimate(
+    given: tuple[float, Numbers, Numbers, float],
+    best: Best | None,
+    published: Published,
+    reason: str,
+    counts: tuple[int, int, int],
+) -> Estimate:
+    low, high = interval(*given, MATCH_LEVEL, best)
+    return Estimate(
+        value=given[0],
+        low=float(low),
+        high=float(high),
+        level=MATCH_LEVEL,
+        method=_method(published),
+        estimand="measured less published mean over fine-tuning seeds, examples and pretrained weights fixed",
+        standard_error=float(given[1]),
+        mc_error=0.0,
+        n_seeds=counts[0],
+        n_runs=counts[1],
+        n_examples=counts[2],
+        reason=reason,
+    )
 
 
 def _method(published: Published) -> str:

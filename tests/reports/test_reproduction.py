@@ -14,10 +14,12 @@ from multibench.errors import StatisticsError, UnknownNameError
 from multibench.recipes import RECIPES
 from multibench.reference import REFERENCES, obstacle, read_reference
 from multibench.reports.cells import Quantity
-from multibench.reports.reproduction import reproduce
+from multibench.reports.counterparts import Counterpart
+from multibench.reports.reproduction import _constant, reproduce
 from multibench.reports.tables import FORMATS
 from multibench.results import Results, RunStore
 from multibench.results.frame import StoredRun
+from tests.support.stored import store_run
 
 STORE = RunStore(Path("nowhere"))
 RATES = (2e-5, 3e-5, 4e-5, 5e-5)
@@ -450,6 +452,30 @@ def test_collapsed_runs_withhold_a_difference(tmp_path: Path, monkeypatch: pytes
     flagged = _of_task("rte", 0.664, status="collapsed")[:1] + runs[1:]
     row = only(Results(flagged), "mine", "accuracy")
     assert row["why"].startswith("1 run of those measured collapsed")
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_without_label_counts_the_stored_labels_give_the_constant_answer(
+    tmp_path: Path, stored: bool
+) -> None:
+    """QQP's dev set has no counts in its facts: of 40 stored labels 30 are of one class, so that 75 % is no score."""
+    labels = np.repeat([0, 1], [30, 10])
+    for seed, score in enumerate((0.751, 0.752, 0.750, 0.7515, 0.7505)):
+        store_run(
+            tmp_path / "mine", outputs=np.zeros((40, 2), dtype=np.float32), labels=labels, task="qqp",
+            evaluation="qqp.dev", finetuning_seed=seed, metrics={"accuracy": score},
+        )  # fmt: skip
+    runs = tuple(Results.open(tmp_path).stored)
+    if not stored:
+        runs = tuple(StoredRun(STORE, run.manifest) for run in runs)
+    [table] = [t for t in REFERENCES if t.name == "hf_glue"]
+    cell = next(c for c in table.cells() if (c.evaluation, c.metric) == ("qqp.dev", "accuracy"))
+    found = _constant(Counterpart(np.zeros(5), 1, 5, 40, runs), cell)
+    if stored:
+        assert found is not None
+        assert (found.value, found.low < 0.75 < found.high) == (0.75, True)
+    else:
+        assert found is None
 
 
 def test_margins_and_names_that_cannot_be_used() -> None:
