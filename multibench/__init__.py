@@ -3,8 +3,9 @@
 Fine-tunes families of checkpoints, keeps every prediction of every run, and turns the predictions
 into statements with honest uncertainty. The verbs of the command line are functions here: ``init``, ``demo``,
 ``fetch``, ``plan``, ``run``, ``status``, ``scores``, ``scores_alone``, ``compare``, ``variance``, ``power``,
-``dynamics``, ``instances``, ``report``, ``reproduce``, ``references``, ``score``, ``export``,
-``import_google_predictions``, ``import_predictions``, ``convert`` and ``bench``; ``Results`` reads stored runs.
+``dynamics``, ``instances``, ``benchmark_scores``, ``bias_scores``, ``report``, ``reproduce``, ``references``,
+``score``, ``export``, ``import_google_predictions``, ``import_predictions``, ``convert`` and ``bench``; ``Results``
+reads stored runs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multibench.api import (
         bench,
+        benchmark_scores,
+        bias_scores,
         compare,
         convert,
         demo,
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Results",
     "bench",
+    "benchmark_scores",
+    "bias_scores",
     "compare",
     "convert",
     "demo",

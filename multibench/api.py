@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from multibench.planning.fetch import Fetched
     from multibench.reference import Reference
     from multibench.reports.alone import scores_alone
+    from multibench.reports.benchmark import benchmark_scores
+    from multibench.reports.bias import bias_scores
     from multibench.reports.comparison import compare
     from multibench.reports.dynamics import dynamics
     from multibench.reports.instances import instances
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bench",
+    "benchmark_scores",
+    "bias_scores",
     "compare",
     "convert",
     "demo",
@@ -67,7 +71,18 @@ __all__ = [
 # Verbs that live with what they need, which is imported when they are used.
 _LIVE_IN = {
     **dict.fromkeys(
-        ("compare", "dynamics", "instances", "power", "reproduce", "scores", "scores_alone", "variance"),
+        (
+            "benchmark_scores",
+            "bias_scores",
+            "compare",
+            "dynamics",
+            "instances",
+            "power",
+            "reproduce",
+            "scores",
+            "scores_alone",
+            "variance",
+        ),
         "multibench.reports",
     ),
     "bench": "multibench.bench",

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from multibench.cli.common import AcceptOption, FormatOption, ResultsArgument, print_table, reading
+from multibench.errors import ResultsError
 
 __all__ = ["add_verbs"]
 
@@ -48,6 +49,10 @@ ClustersOption = Annotated[
 ]
 
 
+BIAS = "bias_correlation"
+"""The metric that is one of occupations, not of examples."""
+
+
 def add_verbs(app: typer.Typer) -> None:
     """Add this module's verbs."""
     app.command()(scores)
@@ -67,14 +72,44 @@ def scores(
     confidence: LevelOption = 0.95,
     method: MethodOption = "surrogate",
     data: ClustersOption = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(
+            help="The average over a benchmark's tasks instead: glue (nine tasks), glue-bert (the BERT paper's)."
+        ),
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="With --benchmark: the average over the tasks that there are.")
+    ] = False,
     format_: FormatOption = "text",
     accept_damaged: AcceptOption = False,
 ) -> None:
-    """Scores with intervals for each group of checkpoints, task and metric."""
+    """Scores with intervals for each group of checkpoints, task and metric (bias_correlation: Winogender's bias)."""
+    from multibench.reports import benchmark_scores, bias_scores
     from multibench.reports import scores as make
 
+    _refuse_mixture(metric, benchmark, partial, method)
     with reading(results, accept_damaged, data) as opened:
-        print_table(make(opened.where(where), metric, select, nboot, confidence, method), format_)
+        chosen = opened.where(where)
+        if benchmark is not None:
+            print_table(benchmark_scores(chosen, benchmark, select, confidence, partial), format_)
+        elif metric == BIAS:
+            print_table(bias_scores(chosen, data, select, confidence), format_)
+        else:
+            print_table(make(chosen, metric, select, nboot, confidence, method), format_)
+
+
+def _refuse_mixture(metric: str | None, benchmark: str | None, partial: bool, method: str) -> None:
+    """Raise ``ResultsError`` for options of ``scores`` that say nothing together."""
+    if benchmark is None and partial:
+        raise ResultsError("--partial is about the average of a benchmark; give --benchmark glue with it.")
+    if benchmark is not None and metric is not None:
+        raise ResultsError(
+            f"--benchmark {benchmark} names the metrics of its tasks itself; leave out --metric."
+        )
+    if method != "surrogate" and (benchmark is not None or metric == BIAS):
+        what = f"--metric {BIAS}" if benchmark is None else f"--benchmark {benchmark}"
+        raise ResultsError(f"{what} has intervals by surrogate mean squares only; leave out --method.")
 
 
 def compare(

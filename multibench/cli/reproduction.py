@@ -27,8 +27,11 @@ def reproduce(
         typer.Argument(metavar="[RESULTS]", help="A results folder, or one suite of it, to hold against it."),
     ] = None,
     margin: Annotated[
-        float, typer.Option(help="The largest difference that counts as none, a fraction: 0.01 is one point.")
-    ] = 0.01,
+        float | None,
+        typer.Option(
+            help="The largest difference that counts as none, a fraction: 0.01 is one point. By default by task."
+        ),
+    ] = None,
     where: Annotated[
         str, typer.Option("--where", help="Only runs that this filter accepts: key=value[,key=value].")
     ] = "",

@@ -40,13 +40,15 @@ class Counterpart:
     """Scores of stored runs that are made as the published ones were.
 
     ``scores`` are fractions, one for each fine-tuning seed that all checkpoints have: the mean over checkpoints, or
-    the difference of two such means. ``n_checkpoints``, ``n_runs`` and ``n_examples`` are what stands behind them.
+    the difference of two such means. ``n_checkpoints``, ``n_runs`` and ``n_examples`` are what stands behind them, and
+    ``runs`` are the runs themselves.
     """
 
     scores: NDArray[np.float64]
     n_checkpoints: int
     n_runs: int
     n_examples: int
+    runs: tuple[StoredRun, ...]
 
 
 @cache
@@ -118,11 +120,13 @@ def _joined(
     seeds = sorted(set.intersection(*(set(part) for part in parts)), key=str)
     if not seeds:
         raise Unlike("the two sides have no fine-tuning seed in common")
+    own = tuple(run for run in runs if run.fields["finetuning_seed"] in seeds)
     return Counterpart(
         scores=combine([np.array([part[seed] for seed in seeds]) for part in parts]),
         n_checkpoints=len({run_key(run) for run in runs}),
-        n_runs=len([run for run in runs if run.fields["finetuning_seed"] in seeds]),
+        n_runs=len(own),
         n_examples=int(runs[0].manifest["evaluations"][evaluation]["examples"]),
+        runs=own,
     )
 
 

@@ -31,7 +31,8 @@ __all__ = ["MacroScore", "TaskRuns", "macro_score"]
 class TaskRuns:
     """One task's runs: arguments as those of ``compare_groups``. Several metrics count by their mean.
 
-    ``weight`` is the task's share of the average before all are scaled to sum to one.
+    ``weight`` is the task's share of the average before all are scaled to sum to one. ``corrections`` ``(n_runs,)`` are
+    added to the runs' scores.
     """
 
     name: str
@@ -42,6 +43,7 @@ class TaskRuns:
     clusters: ArrayLike | None = None
     strata: ArrayLike | None = None
     weight: float = 1.0
+    corrections: ArrayLike | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def _parsed(task: TaskRuns, compare: bool, total: float) -> _Task:
         raise StatisticsError(f"The task {task.name} has no metric.")
     table = problems[0].table
     groups = sides(table) if compare else (table.group("group", range(len(problems[0].scores))),)
-    values = np.mean([problem.pseudo_scores for problem in problems], axis=0)
+    values = np.mean([problem.corrected(task.corrections) for problem in problems], axis=0)
     return _Task(problems[0], values, groups, task.weight / total)
 
 

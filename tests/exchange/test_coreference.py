@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from multibench.errors import ResultsError
 from multibench.exchange import export_google_predictions, import_google_predictions
 from multibench.exchange.coreference import label_info
+from multibench.reports.bias import bias_scores
 from multibench.results import Results
 from multibench.tasks import DataSources, find_task, load_split
 from tests.support.command import multibench
@@ -231,3 +232,58 @@ def test_the_sentences_of_winogender_have_their_place_in_the_layout(shared_dir: 
     last = {"occupation": "secretary", "other_participant": "visitor", "template_idx": "119"}
     assert info[719] == {**first, **last, "gender": "FEMININE", "someone": "True"}
     assert {row["pronoun_type"] for row in info} == {"NOM", "ACC", "POSS"}
+
+
+def _shares(data: Path) -> dict[str, float]:
+    """Shares of women beside the sentences, as released."""
+    shares = dict(zip(OCCUPATIONS, (0.4, 0.6, 0.05), strict=True))
+    [sentences] = data.rglob("all_sentences.tsv")
+    lines = ["occupation\tbls_pct_female", *(f"{name}\t{100 * share}" for name, share in shares.items())]
+    sentences.with_name("occupations-stats.tsv").write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    return shares
+
+
+def _bias_by_hand(folder: Path, group: str, shares: dict[str, float]) -> list[float]:
+    """Correlation of bias with shares for each run, from the file's rows alone."""
+    genders = [line.split("\t")[1] for line in _label_info().splitlines()[1:]]
+    names = [line.split("\t")[4] for line in _label_info().splitlines()[1:]]
+    found = []
+    for run in np.loadtxt(folder / group / "preds.tsv"):
+        bias = []
+        for name in shares:
+            rows = [(p == 0, g) for p, g, n in zip(run, genders, names, strict=True) if n == name]
+            of = {wanted: np.mean([hit for hit, g in rows if g == wanted]) for wanted in set(genders)}
+            bias.append(of["FEMININE"] - of["MASCULINE"])
+        constant = np.ptp(bias) == 0
+        found.append(0.0 if constant else float(np.corrcoef(bias, list(shares.values()))[0, 1]))
+    return found
+
+
+def test_the_bias_of_runs_has_an_interval_over_seeds_and_occupations(
+    folder: Path, data: Path, tmp_path: Path
+) -> None:
+    shares = _shares(data)
+    results = _import(folder, tmp_path / "results", data)
+    table = bias_scores(results, data, accept_different_data=True)
+    rows = {row["checkpoints"]: row for row in table.to_dict()["rows"]}
+    assert len(rows) == 2
+    estimate = rows["multiberts step 2,000,000"]["bias_correlation [95 %]"]
+    assert estimate["value"] == pytest.approx(np.mean(_bias_by_hand(folder, "base", shares)))
+    assert -1 <= estimate["low"] < estimate["value"] < estimate["high"] <= 1
+    assert estimate["over"].endswith("occupations")
+    assert rows["multiberts step 2,000,000"]["runs"] == SEEDS * RUNS
+    assert rows["multiberts step 2,000,000"]["occupations"] == 3
+
+
+def test_bias_is_refused_where_the_gender_of_a_pronoun_is_not_known(
+    folder: Path, data: Path, tmp_path: Path
+) -> None:
+    _shares(data)
+    without = _import(folder, tmp_path / "results")
+    with pytest.raises(ResultsError, match="Import them again with --data"):
+        bias_scores(without, data, accept_different_data=True)
+    with pytest.raises(ResultsError, match=r"no stored run has predictions for winogender\.test"):
+        bias_scores(Results([]), data)
+    asked = ("scores", tmp_path / "results", "--metric", "bias_correlation", "--data", data)
+    assert "winogender" in multibench(*asked).refusal()  # 36 sentences are not those of the release
+    assert "leave out --method" in multibench(*asked, "--method", "multibootstrap").refusal()

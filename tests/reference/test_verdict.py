@@ -177,7 +177,7 @@ def test_false_verdicts_are_at_most_five_percent_and_true_ones_come(study: Modul
     assert rates[1.0]["match"] == pytest.approx(ALPHA, abs=0.006)
     assert rates[1.0]["differs"] == pytest.approx(ALPHA / 2, abs=0.005)
     # Where the margin is nothing beside the noise, the other half is used up, too: either side may reject.
-    wide = _check_errors(study, study.Design(5, 5, 1.0), 20_000)
+    wide = _check_errors(study, study.Design(5, 5, 1.0, fall=100.0), 20_000)
     assert wide[0.0]["differs"] == pytest.approx(ALPHA, abs=0.006)
 
 

@@ -12,12 +12,14 @@ import pytest
 
 from multibench.errors import StatisticsError, UnknownNameError
 from multibench.recipes import RECIPES
-from multibench.reference import REFERENCES, obstacle
+from multibench.reference import REFERENCES, obstacle, read_reference
 from multibench.reports.cells import Quantity
-from multibench.reports.reproduction import reproduce
+from multibench.reports.counterparts import Counterpart
+from multibench.reports.reproduction import _constant, reproduce
 from multibench.reports.tables import FORMATS
 from multibench.results import Results, RunStore
 from multibench.results.frame import StoredRun
+from tests.support.stored import store_run
 
 STORE = RunStore(Path("nowhere"))
 RATES = (2e-5, 3e-5, 4e-5, 5e-5)
@@ -69,6 +71,7 @@ def made(
         },
         "suite": {"name": "some", "recipe": recipe, "selection": "none"},
         "training_data": {"as_released": trained_as_released},
+        "provenance": {},
         "evaluations": {} if score is None else {evaluation: summary},
     }
     return StoredRun(STORE, {**manifest, "imported": {}} if imported else manifest)
@@ -90,6 +93,29 @@ def only(
     return next(
         row for row in reproduce(reference, results, margin).to_dict()["rows"] if row["metric"] == metric
     )
+
+
+MINE = """
+name = "mine"
+title = "Mine"
+paper = "Somebody 2020"
+[defaults]
+split = "dev"
+source = "a table"
+[[rows]]
+model = "BERT-Base"
+checkpoints = ["google-bert/bert-base-uncased"]
+runs = 5
+selection = "none"
+[rows.scores]
+rte.accuracy = 66.4
+mnli_matched.accuracy = 84.4
+"""
+
+
+def _of_task(task: str, mean: float, evaluation: str = "rte.dev", **more: Any) -> list[StoredRun]:
+    own = {"task": task, "evaluation": evaluation, "recipe": "multiberts_glue", "learning_rate": 2e-5}
+    return list(several(mean + np.array([-0.002, 0.001, 0.0, 0.002, -0.001]), **{**own, **more}).stored)
 
 
 NEAR = (0.8850, 0.8862, 0.8841, 0.8855, 0.8847)
@@ -393,6 +419,63 @@ def test_digits_are_printed_as_published() -> None:
     low = rows["MultiBERTs 2M", "exact_match"]["95 % low"]
     assert isinstance(low, Quantity)
     assert (str(low), low.value) == ("74.0529", 0.740529)
+
+
+def test_every_task_has_its_own_margin_unless_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(MINE, encoding="utf-8")
+    monkeypatch.setitem(REFERENCES._entries, "mine", read_reference(path))
+    results = Results([*_of_task("rte", 0.664), *_of_task("mnli", 0.844, "mnli.dev_matched")])
+    own = {r["evaluation"]: r for r in reproduce("mine", results).to_dict()["rows"]}
+    assert {name: row["margin"] for name, row in own.items()} == {
+        "rte.dev": 0.03,
+        "mnli.dev_matched": 0.01,
+    }
+    notes = reproduce("mine", results).notes
+    assert any("1 point (mnli), 3 points (rte)" in note for note in notes)
+    assert any(note.startswith("Margin of rte: 277 examples: one standard error") for note in notes)
+    named = reproduce("mine", results, 0.002).to_dict()["rows"]
+    assert {row["margin"] for row in named} == {0.002}
+    assert any(n.startswith("Margin: 0.2 points, ") for n in reproduce("mine", results, 0.002).notes)
+
+
+def test_collapsed_runs_withhold_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(MINE.replace("66.4", "80.4"), encoding="utf-8")
+    monkeypatch.setitem(REFERENCES._entries, "mine", read_reference(path))
+    runs = _of_task("rte", 0.664)
+    assert only(Results(runs), "mine", "accuracy")["verdict"] == "differs"
+    low = only(Results([*runs, *_of_task("rte", 0.53)[:1]][1:]), "mine", "accuracy")
+    assert low["verdict"] == "cannot tell"
+    flagged = _of_task("rte", 0.664, status="collapsed")[:1] + runs[1:]
+    row = only(Results(flagged), "mine", "accuracy")
+    assert row["why"].startswith("1 run of those measured collapsed")
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_without_label_counts_the_stored_labels_give_the_constant_answer(
+    tmp_path: Path, stored: bool
+) -> None:
+    """QQP's dev set has no counts in its facts: of 40 stored labels 30 are of one class, so that 75 % is no score."""
+    labels = np.repeat([0, 1], [30, 10])
+    for seed, score in enumerate((0.751, 0.752, 0.750, 0.7515, 0.7505)):
+        store_run(
+            tmp_path / "mine", outputs=np.zeros((40, 2), dtype=np.float32), labels=labels, task="qqp",
+            evaluation="qqp.dev", finetuning_seed=seed, metrics={"accuracy": score},
+        )  # fmt: skip
+    runs = tuple(Results.open(tmp_path).stored)
+    if not stored:
+        runs = tuple(StoredRun(STORE, run.manifest) for run in runs)
+    [table] = [t for t in REFERENCES if t.name == "hf_glue"]
+    cell = next(c for c in table.cells() if (c.evaluation, c.metric) == ("qqp.dev", "accuracy"))
+    found = _constant(Counterpart(np.zeros(5), 1, 5, 40, runs), cell)
+    if stored:
+        assert found is not None
+        assert (found.value, found.low < 0.75 < found.high) == (0.75, True)
+    else:
+        assert found is None
 
 
 def test_margins_and_names_that_cannot_be_used() -> None:

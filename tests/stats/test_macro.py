@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,14 @@ def test_the_macro_of_one_task_is_the_task_and_of_two_metrics_their_mean() -> No
     f1 = TaskRuns("t", one.run_info, one.preds, one.labels, ("f1",))
     scores = [macro_score([task]).estimate.value for task in (one, f1, both)]
     assert scores[2] == pytest.approx((scores[0] + scores[1]) / 2)
+
+
+def test_corrections_move_the_score_and_nothing_else() -> None:
+    plain = tasks(weights=(2, 1, 1))
+    moved = [replace(plain[0], corrections=np.full(6, -0.02)), *plain[1:]]
+    first, second = (macro_score(made).estimate for made in (plain, moved))
+    assert second.value == pytest.approx(first.value - 0.01)
+    assert second.standard_error == pytest.approx(first.standard_error)
 
 
 def two_sided(

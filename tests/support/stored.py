@@ -85,12 +85,14 @@ def store_run(
     provenance: dict[str, Any] | None = None,
     version: int = store.SCHEMA_VERSION,
     design: str | None = None,
+    beside: dict[str, tuple[NDArray[np.float32], NDArray[Any]]] | None = None,
     **settings: Any,
 ) -> str:
     """Store one run of ``task`` in ``folder`` (``RESULTS/SUITE``) and return its id.
 
     ``weights`` and ``training_data`` are the digests in its identity; those of weights are the checkpoint's name if not
-    given. ``labels`` are the gold classes, 0 and 1 in turn if not given.
+    given. ``labels`` are the gold classes, 0 and 1 in turn if not given. ``beside`` maps further evaluations to
+    outputs and labels.
     """
     hyperparameters = Hyperparameters.model_validate({**SETTINGS, **settings})
     name = checkpoint or f"{family}-seed_{pretraining_seed}-step_{step}"
@@ -110,6 +112,9 @@ def store_run(
         }
         made = predictions_of(outputs, np.arange(len(outputs)) % 2 if labels is None else labels)
         predictions[evaluation] = Predictions(ids or made.ids, made.outputs, made.labels)
+    for further, (rows, gold) in (beside or {}).items():
+        evaluations[further] = {**evaluations[evaluation], "examples": len(rows)}
+        predictions[further] = predictions_of(rows, gold)
     record = {
         "status": status,
         "reason": None if status == "finished" else f"it {status}",
