@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from multibench.cli.common import AcceptOption, FormatOption, print_table, reading
+from multibench.cli.common import AcceptOption, FormatOption, difference, print_table, reading
 
 __all__ = ["add_verbs"]
 
@@ -27,7 +27,12 @@ def reproduce(
         typer.Argument(metavar="[RESULTS]", help="A results folder, or one suite of it, to hold against it."),
     ] = None,
     margin: Annotated[
-        float, typer.Option(help="The largest difference that counts as none, a fraction: 0.01 is one point.")
+        float,
+        typer.Option(
+            parser=difference("--margin"),
+            metavar="DIFFERENCE",
+            help="The largest difference that counts as none: 1pt, 1% (a point as well) or 0.01.",
+        ),
     ] = 0.01,
     where: Annotated[
         str, typer.Option("--where", help="Only runs that this filter accepts: key=value[,key=value].")
