@@ -186,7 +186,8 @@ def dynamics(
     columns = list(dict.fromkeys(name for row in rows for name in row))
     kept = [c for c in columns if c == "selection" or any(shown(row.get(c)) for row in rows)]
     details = {"dynamics": [curve.to_dict() for curve in curves]}
-    return Table("Dynamics", tuple(kept), tuple(rows), tuple(dict.fromkeys(notes)), details)
+    units = "Scores and agreement in percent, differences and sd in points."
+    return Table("Dynamics", tuple(kept), tuple(rows), tuple(dict.fromkeys(notes)), details, units)
 
 
 def _row(curve: StepCurve, step: StepEstimates, index: int) -> dict[str, Cell]:
@@ -225,7 +226,7 @@ def _notes(curve: StepCurve) -> list[str]:
         margin = Quantity(
             settled.margin,
             f"{100 * settled.margin:g} point{'' if settled.margin == 0.01 else 's'}",
-            "margin in points",
+            "margin",
         )
         if settled.step is None:
             why = f" ({settled.reason})" if settled.reason else ""

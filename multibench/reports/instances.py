@@ -74,7 +74,7 @@ def agreement_table(
     level = Quantity(confidence, f"{confidence:.0%}", "confidence level")
     notes: list[str] = [
         say(
-            "Pairs of runs of one setting; agreement and everything beside it in percent, with ",
+            "Pairs of runs of one setting, with ",
             level,
             " intervals over pretraining seeds (jackknife) and examples. Kappa corrects for chance. Flips: right in "
             "one run and wrong in the other; churn: what of them would be left if both runs were equally accurate.",
@@ -127,7 +127,8 @@ def agreement_table(
         notes.append(
             "Where leaving out a pretraining seed leaves no pair (one seed, or two) intervals cover examples only."
         )
-    return examples_table("Agreement of runs", rows, notes)
+    units = "Agreement, flips and churn are in percent, kappa times 100, gaps in points."
+    return examples_table("Agreement of runs", rows, notes, units=units)
 
 
 def difficulty_table(

@@ -154,14 +154,19 @@ def more_seeds(sides: Iterable[Sides], effect: float, confidence: float = 0.95) 
     if not rows:
         return None
     note = say(
-        "Half-widths in points; power is for a difference of ",
+        "Power is for a difference of ",
         Quantity(effect, f"{100 * effect:g} points", "difference to find"),
         " at level ",
         Quantity(1 - confidence, f"{1 - confidence:.3g}", "level"),
         ". Seeds are for each side, runs a seed and examples as they are. The noise itself is an estimate.",
     )
     return Table(
-        "What more pretraining seeds would buy", tuple(rows[0]), tuple(rows), (note,), {"noise": curves}
+        "What more pretraining seeds would buy",
+        tuple(rows[0]),
+        tuple(rows),
+        (note,),
+        {"noise": curves},
+        "Half-widths are in points.",
     )
 
 

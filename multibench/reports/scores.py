@@ -122,7 +122,10 @@ def scores(
     names = list(dict.fromkeys(key for row in rows for key in row))
     kept = [n for n in names if n == "selection" or any(shown(row.get(n)) not in ("", "0") for row in rows)]
     said_once = tuple(dict.fromkeys([*notes, *results.damaged]))
-    return Table("Scores", tuple(kept), tuple(rows), said_once, {"evaluate": modules} if modules else {})
+    extra = {"evaluate": modules} if modules else {}
+    return Table(
+        "Scores", tuple(kept), tuple(rows), said_once, extra, "Scores in percent, their sd in points."
+    )
 
 
 def how_intervals(confidence: float, method: Method, nboot: int) -> Sentence:

@@ -52,8 +52,8 @@ def grid_table(results: Results, chosen: Sequence[Chosen]) -> Table | None:
     if not rows:
         return None
     columns = tuple(name for name in rows[0] if name != "varied")
-    note = "In percent and points; runs without a score count as 0. Rules that choose single runs mark no setting."
-    return Table("Every setting of every grid", columns, tuple(rows), (note,))
+    note = "Runs without a score count as 0. Rules that choose single runs mark no setting."
+    return Table("Every setting of every grid", columns, tuple(rows), (note,), units="In percent and points.")
 
 
 def _key(chosen: Chosen) -> str:

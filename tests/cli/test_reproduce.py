@@ -38,7 +38,7 @@ def test_the_verb_in_its_formats(tmp_path: Path) -> None:
         io.StringIO(multibench("reproduce", "hf_squad", results, "--format", "csv").out)
     )
     assert (f1["verdict"], exact["published"]) == ("match", "0.8122")
-    assert float(f1["difference [90 %]_low"]) < 0 < float(f1["difference [90 %]_high"])
+    assert float(f1["difference_low"]) < 0 < float(f1["difference_high"])
     rows = json.loads(
         multibench("reproduce", "hf_squad", results, "--margin", "0.0005", "--format", "json").out
     )["rows"]

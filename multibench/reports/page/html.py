@@ -79,17 +79,20 @@ def _table(name: str, table: Table, ledger: Ledger) -> str:
         f'<figure class="table" id="table-{name}"><figcaption>{title} {_files("tables", name, ("csv", "md", "tex"))}'
         f'</figcaption><div class="scroll" tabindex="0" role="group" aria-label="{title}">'
         f"<table{attributes}><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>"
-        f"{_notes(name, table.notes, ledger)}</figure>"
+        f"{_notes(name, table.remarks(), ledger)}</figure>"
     )
 
 
 def _rows(name: str, table: Table, ledger: Ledger) -> Iterator[str]:
+    names = table.names()
     for i, row in enumerate(table.rows):
         words = [str(row[c]) for c in table.columns if isinstance(row.get(c), str) and row[c]]
         of = ", ".join(dict.fromkeys(words))
         cells = []
         for j, column in enumerate(table.columns):
-            traced = ledger.cell(row.get(column), f"{name}.{i}.{j}", f"{of}: {column}" if of else column)
+            traced = ledger.cell(
+                row.get(column), f"{name}.{i}.{j}", f"{of}: {names[column]}" if of else names[column]
+            )
             cells.append(_cell(traced, row.get(column), "th" if j == 0 else "td"))
         yield f"<tr>{''.join(cells)}</tr>"
 
