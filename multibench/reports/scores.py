@@ -179,7 +179,8 @@ def _scored(
         row["constant answer"] = points(constant, 1, "score of a constant answer")
         row["told from constant answer"] = not holds_constant(estimate, constant)
     if constant is not None and holds_constant(estimate, constant):
-        notes.append(constant_note(title, evaluation, metric, estimate, constant))
+        named = ", ".join(filter(None, (title, describe_setting(chosen))))
+        notes.append(constant_note(named, evaluation, metric, estimate, constant))
     notes += tensor.remarks
     collapsed = {run.run_id for run in chosen.runs if run.manifest["status"] == "collapsed"}
     if collapsed:

@@ -51,7 +51,8 @@ def test_the_verb_in_its_formats(tmp_path: Path) -> None:
 
 def test_the_verb_refuses_in_a_sentence(tmp_path: Path) -> None:
     assert "There is no reference" in multibench("reproduce", "nothing").refusal()
-    assert "fraction between 0 and 1" in multibench("reproduce", "hf_squad", "--margin", "2").refusal()
+    assert "could be 2 points or 200" in multibench("reproduce", "hf_squad", "--margin", "2").refusal()
+    assert "fraction between 0 and 1" in multibench("reproduce", "hf_squad", "--margin", "200pt").refusal()
     assert "no results folder" in multibench("reproduce", "hf_squad", tmp_path / "none").refusal()
 
 
