@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multibench.errors import ResultsError, StatisticsError
-from multibench.reports.cells import Cell, Name, Quantity, count, points, say, share
+from multibench.reports.cells import Cell, Name, Quantity, count, level_text, points, say, share
 from multibench.reports.differences import Method, differences_table
 from multibench.reports.examples import credit, credit_name, examples_table, in_units
 from multibench.reports.runs import evaluations_of
@@ -71,7 +71,7 @@ def agreement_table(
 ) -> Table:
     """A row for each group of checkpoints, evaluation and kind of pair of runs."""
     rows: list[dict[str, Cell]] = []
-    level = Quantity(confidence, f"{confidence:.0%}", "confidence level")
+    level = Quantity(confidence, level_text(confidence), "confidence level")
     notes: list[str] = [
         say(
             "Pairs of runs of one setting, with ",

@@ -202,4 +202,5 @@ def sensitivity_table(
     note = (
         "Collapsed runs count in every other table; leaving them out is a sensitivity analysis, not a score."
     )
-    return Table("Scores with and without collapsed runs", tuple(rows[0]), tuple(rows), (note,))
+    title = "Scores with and without collapsed runs"
+    return Table(title, tuple(rows[0]), tuple(rows), (note,), units="In percent.")

@@ -8,7 +8,7 @@ from importlib.resources import files
 from itertools import count
 from string import Template
 
-from multibench.reports.cells import Quantity
+from multibench.reports.cells import Quantity, level_text
 from multibench.reports.page.document import Document, Figure, Ledger, Section, Traced
 from multibench.reports.page.svg import inline_svg
 from multibench.reports.tables import Table
@@ -128,7 +128,7 @@ def _behind(estimate: Estimate) -> str:
     counts = ((estimate.n_seeds, "seeds"), (estimate.n_runs, "runs"), (estimate.n_examples, "examples"))
     parts = [
         estimate.estimand,
-        f"{estimate.level:.0%} interval: {estimate.method}",
+        f"{level_text(estimate.level)} interval: {estimate.method}",
         ", ".join(f"{number:,} {what}" for number, what in counts if number),
         estimate.caveat or estimate.reason,
     ]
