@@ -4,6 +4,7 @@
 
     MultibenchError            one clear sentence; the command line exits with 2
     ├── UnknownNameError       a name that no registry entry has (also a KeyError)
+    ├── OptionError            an option of the command line that cannot be read
     ├── NameTakenError         a second registration under one name
     ├── SuiteError             a suite file or an override that cannot be used
     ├── CheckpointError        weights, configuration or vocabulary that cannot be used
@@ -25,6 +26,7 @@ __all__ = [
     "DataError",
     "MultibenchError",
     "NameTakenError",
+    "OptionError",
     "ResultsError",
     "SchemaError",
     "StatisticsError",
@@ -44,6 +46,10 @@ class UnknownNameError(MultibenchError, KeyError):
 
     # KeyError would print the message quoted and escaped.
     __str__ = Exception.__str__
+
+
+class OptionError(MultibenchError):
+    """An option of the command line whose value is not what it takes, or may mean two things."""
 
 
 class NameTakenError(MultibenchError):

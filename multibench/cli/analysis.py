@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from multibench.cli.common import AcceptOption, FormatOption, ResultsArgument, print_table, reading
+from multibench.cli.common import (
+    AcceptOption,
+    FormatOption,
+    ResultsArgument,
+    difference,
+    print_table,
+    reading,
+)
 from multibench.errors import ResultsError
 
 __all__ = ["add_verbs"]
@@ -179,7 +186,14 @@ def variance(
 
 def power(
     results: ResultsArgument,
-    effect: Annotated[float, typer.Option(help="The smallest difference that matters, a fraction: 0.005.")],
+    effect: Annotated[
+        float,
+        typer.Option(
+            parser=difference("--effect"),
+            metavar="DIFFERENCE",
+            help="The smallest difference that matters: 0.5pt, 0.5% (points as well) or 0.005.",
+        ),
+    ],
     base: BaseOption,
     expt: ExptOption,
     task: TaskOption = None,
@@ -187,7 +201,14 @@ def power(
     paired: PairedOption = None,
     select: SelectOption = None,
     target: Annotated[float, typer.Option("--power", min=0.05, max=0.999, help="Power to reach.")] = 0.8,
-    half_width: Annotated[float | None, typer.Option(help="Half-width to reach as well, a fraction.")] = None,
+    half_width: Annotated[
+        float | None,
+        typer.Option(
+            parser=difference("--half-width"),
+            metavar="DIFFERENCE",
+            help="Half-width to reach as well: 0.5pt, 0.5% (points as well) or 0.005.",
+        ),
+    ] = None,
     budget_hours: Annotated[float, typer.Option(min=0.0, help="Hours of computing to be had.")] = float(
         "inf"
     ),
@@ -209,7 +230,12 @@ def dynamics(
     task: TaskOption = None,
     metric: MetricOption = None,
     margin: Annotated[
-        float | None, typer.Option(help="What counts as no change, a fraction: 0.005 is half a point.")
+        float | None,
+        typer.Option(
+            parser=difference("--margin"),
+            metavar="DIFFERENCE",
+            help="What counts as no change: 0.5pt, 0.5% (points as well) or 0.005.",
+        ),
     ] = None,
     family: Annotated[str | None, typer.Option(help="Only this family: multiberts, pocket.")] = None,
     where: WhereOption = "",

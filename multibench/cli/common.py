@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from multibench.errors import OptionError
 from multibench.printable import printable
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ __all__ = [
     "ResultsOption",
     "SetOption",
     "SuiteArgument",
+    "difference",
     "echo",
     "print_json",
     "print_table",
@@ -68,6 +72,44 @@ AcceptOption = Annotated[
 ]
 
 _TOLD = 10
+# Above this a bare number is more often meant as points than as a fraction.
+_PLAIN = Decimal("0.1")
+_DIFFERENCE = re.compile(
+    r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d{1,2})?)\s*(pt|pts|point|points|%|)\s*", re.IGNORECASE | re.ASCII
+)
+
+
+def difference(option: str) -> Callable[[str], float]:
+    """What reads an ``option`` that takes a difference of two scores, above 0.
+
+    It makes a fraction of ``0.5pt`` and ``0.5%`` (both are points) and of ``0.005``. A bare number above 0.1 is
+    refused, since 0.5 may be meant as half a point or as 50. Raises ``OptionError``.
+    """
+
+    def read(value: str | float) -> float:
+        if isinstance(value, float):  # a default
+            return value
+        found = _DIFFERENCE.fullmatch(value)
+        if found is None:
+            raise OptionError(
+                f"{option} is '{value}'; give points, such as 0.5pt or 0.5%, or a fraction, such as 0.005."
+            )
+        number, unit = Decimal(found[1]), found[2]
+        if number <= 0:
+            raise OptionError(
+                f"{option} is {value}; a difference is asked for by its size: give a positive fraction or points, such "
+                "as 0.005 or 0.5pt."
+            )
+        if not unit and number > _PLAIN:
+            small, large = f"{number.normalize():f}", f"{(100 * number).normalize():f}"
+            raise OptionError(
+                f"{option} {small} could be {small} points or {large}: write {small}pt or {small}% (both are points) "
+                f"for the one, {large}pt for the other."
+            )
+        return float(number / 100 if unit else number)
+
+    read.__name__ = "difference"
+    return read
 
 
 def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from multibench.cli.analysis import LevelOption, NbootOption, SelectOption, WhereOption
-from multibench.cli.common import AcceptOption, ResultsArgument, echo, reading
+from multibench.cli.common import AcceptOption, ResultsArgument, difference, echo, reading
 
 __all__ = ["add_verbs"]
 
@@ -31,7 +31,12 @@ def report(
         typer.Option(help="Filter of the group to compare the others with; by default that with most seeds."),
     ] = None,
     effect: Annotated[
-        float, typer.Option(min=1e-6, help="The smallest difference that matters, a fraction.")
+        float,
+        typer.Option(
+            parser=difference("--effect"),
+            metavar="DIFFERENCE",
+            help="The smallest difference that matters: 0.5pt, 0.5% (points as well) or 0.005.",
+        ),
     ] = 0.005,
     nboot: NbootOption = 2000,
     confidence: LevelOption = 0.95,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from multibench.cli.common import AcceptOption, FormatOption, print_table, reading
+from multibench.cli.common import AcceptOption, FormatOption, difference, print_table, reading
 
 __all__ = ["add_verbs"]
 
@@ -29,7 +29,9 @@ def reproduce(
     margin: Annotated[
         float | None,
         typer.Option(
-            help="The largest difference that counts as none, a fraction: 0.01 is one point. By default by task."
+            parser=difference("--margin"),
+            metavar="DIFFERENCE",
+            help="The largest difference that counts as none: 1pt, 1% (a point as well) or 0.01; by default by task.",
         ),
     ] = None,
     where: Annotated[

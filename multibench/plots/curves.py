@@ -17,6 +17,7 @@ from multibench.plots.house import (
     number_in,
     rows_of,
 )
+from multibench.reports.cells import level_text
 from multibench.reports.findings import Findings, findings_of
 from multibench.stats import Noise, power_of
 
@@ -58,7 +59,7 @@ def size(results: Results | Findings, evaluation: str) -> Figure:
     ticks = [t for t in (1, 3, 10, 30, 100, 300, 1000) if axes.get_xlim()[0] <= t <= axes.get_xlim()[1]]
     axes.set_xticks(ticks, [str(t) for t in ticks])
     axes.minorticks_off()
-    axes.set_ylabel(f"score [%], {estimate_in(rows[0]).level:.0%} intervals")
+    axes.set_ylabel(f"score [%], {level_text(estimate_in(rows[0]).level)} intervals")
     axes.set_title(label(evaluation))
     figure.legend(loc="outside right upper")
     return figure

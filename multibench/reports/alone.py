@@ -59,11 +59,12 @@ def scores_alone(sources: Sequence[str], metric: str | None = None, confidence: 
         ],
     }
     return Table(
-        f"Scores alone: {read.metric}, in percent, differences in points",
+        f"Scores alone: {read.metric}",
         (*_COLUMNS, *_PERMUTATION),
         tuple(rows),
         tuple(notes),
         extra,
+        "Scores in percent, differences in points.",
     )
 
 

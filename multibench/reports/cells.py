@@ -31,7 +31,8 @@ __all__ = [
 class Quantity:
     """A number without an interval, and how it is printed: 0.0123 as ``1.23``.
 
-    ``value`` keeps all digits, NaN where it is unknown; ``unit`` says in a few words what it counts or measures.
+    ``value`` keeps all digits, NaN where it is unknown: a fraction where the text has points or percent. ``unit`` says
+    in a few words what it counts or measures.
     """
 
     value: float
@@ -114,7 +115,7 @@ def share(value: float, unit: str = "share") -> Quantity:
     return Quantity(value, "unknown" if math.isnan(value) else f"{100 * value:.0f} %", unit)
 
 
-def points(value: float, digits: int = 2, unit: str = "points", unknown: str = "") -> Quantity:
+def points(value: float, digits: int = 2, unit: str = "difference", unknown: str = "") -> Quantity:
     """A fraction in points: 0.0123 as ``1.23``; ``unknown`` where it is NaN."""
     return Quantity(value, unknown if math.isnan(value) else f"{100 * value:.{digits}f}", unit)
 

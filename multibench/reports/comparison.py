@@ -108,7 +108,10 @@ def comparison_table(
             {"evaluation": e, "group": g, "best": b, "worst": w} for (e, g), (b, w) in ranks.items()
         ]
         notes += _rank_notes(ranks, confidence)
-    return Table("Comparison", columns, tuple(rows), tuple(dict.fromkeys([*head, *notes])), extra)
+    said_once = tuple(dict.fromkeys([*head, *notes]))
+    return Table(
+        "Comparison", columns, tuple(rows), said_once, extra, "Scores in percent, differences in points."
+    )
 
 
 def _compared(side: Sides, nboot: int, confidence: float, method: Method, always_valid: bool) -> Comparison:

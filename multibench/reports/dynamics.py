@@ -17,6 +17,7 @@ from multibench.reports.tables import Table
 from multibench.results import Chosen, PredictionTensor, Results, select_settings
 from multibench.stats import Dynamics, StepEstimates
 from multibench.stats import dynamics as analyse
+from multibench.stats.sizes import ImpossibleSizeError, possible_size
 
 __all__ = ["StepCurve", "dynamics", "step_curves"]
 
@@ -52,8 +53,11 @@ def step_curves(
 
     Where a selection rule keeps several settings, each that steps have in common is a curve of its own; where it
     chose one for each step, the curve is of those. With them come sentences on curves that cannot be drawn (no
-    seed that all steps have). Raises ``ResultsError`` if there is no curve at all.
+    seed that all steps have). Raises ``ResultsError`` if there is no curve at all, and ``StatisticsError`` for a
+    margin that is not above 0 or that no two scores can differ by.
     """
+    if margin is not None:
+        possible_size(margin, "margin")
     curves: list[StepCurve] = []
     refused: list[str] = []
     for steps in _families(results, task, family, rule):
@@ -77,6 +81,8 @@ def step_curves(
                         corrections=_corrections(having, evaluation, name, tensor),
                         **units_of(tensor).options(),
                     )
+                except ImpossibleSizeError:
+                    raise
                 except StatisticsError as error:
                     refused.append(f"{tensor.runs[0]['family']}, {evaluation}, {name}: {error}")
                     continue
@@ -180,7 +186,8 @@ def dynamics(
     columns = list(dict.fromkeys(name for row in rows for name in row))
     kept = [c for c in columns if c == "selection" or any(shown(row.get(c)) for row in rows)]
     details = {"dynamics": [curve.to_dict() for curve in curves]}
-    return Table("Dynamics", tuple(kept), tuple(rows), tuple(dict.fromkeys(notes)), details)
+    units = "Scores and agreement in percent, differences and sd in points."
+    return Table("Dynamics", tuple(kept), tuple(rows), tuple(dict.fromkeys(notes)), details, units)
 
 
 def _row(curve: StepCurve, step: StepEstimates, index: int) -> dict[str, Cell]:
@@ -219,7 +226,7 @@ def _notes(curve: StepCurve) -> list[str]:
         margin = Quantity(
             settled.margin,
             f"{100 * settled.margin:g} point{'' if settled.margin == 0.01 else 's'}",
-            "margin in points",
+            "margin",
         )
         if settled.step is None:
             why = f" ({settled.reason})" if settled.reason else ""

@@ -174,9 +174,9 @@ def few_notes(found: Sequence[tuple[str, str, Few]]) -> list[Sentence]:
         for place, (evaluation, few) in enumerate(members):
             parts += [
                 ", from " if place else "",
-                Quantity(few.now, f"{100 * few.now:.1f}", "half-width in points"),
+                Quantity(few.now, f"{100 * few.now:.1f}", "half-width"),
                 " to about ",
-                Quantity(few.then, f"{100 * few.then:.1f}", "expected half-width in points"),
+                Quantity(few.then, f"{100 * few.then:.1f}", "expected half-width"),
                 Name(f" ({evaluation})"),
             ]
         sentences.append(say(*parts, "."))

@@ -14,13 +14,17 @@ __all__ = ["credit", "credit_name", "examples_table", "in_units"]
 
 
 def examples_table(
-    title: str, rows: Sequence[dict[str, Cell]], notes: Sequence[str], extra: dict[str, Any] | None = None
+    title: str,
+    rows: Sequence[dict[str, Cell]],
+    notes: Sequence[str],
+    extra: dict[str, Any] | None = None,
+    units: str = "",
 ) -> Table:
     """A table of ``rows`` that may lack columns; columns that nothing stands in are left out."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     ordered = [*(n for n in names if n != "selection"), "selection"]
     kept = [n for n in ordered if n == "selection" or any(shown(row.get(n)) for row in rows)]
-    return Table(title, tuple(kept), tuple(rows), tuple(dict.fromkeys(notes)), extra or {})
+    return Table(title, tuple(kept), tuple(rows), tuple(dict.fromkeys(notes)), extra or {}, units)
 
 
 def in_units(estimate: Estimate) -> Quantity:

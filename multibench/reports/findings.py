@@ -21,6 +21,7 @@ from multibench.reports.tables import Table
 from multibench.reports.variance import variance
 from multibench.results import Chosen, Results, select_settings
 from multibench.results.memory import remembering
+from multibench.stats.sizes import possible_size
 
 __all__ = ["Findings", "Options", "findings_of"]
 
@@ -57,6 +58,7 @@ class Findings:
         self.options = options or Options()
         if self.options.metric == "all":
             raise ResultsError("A report is about one metric of each evaluation; name it, or leave it out.")
+        possible_size(self.options.effect, "effect")
         self.silent: dict[str, str] = {}
         """Why an analysis was left out, by its name."""
 

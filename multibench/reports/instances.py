@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multibench.errors import ResultsError, StatisticsError
-from multibench.reports.cells import Cell, Name, Quantity, count, points, say, share
+from multibench.reports.cells import Cell, Name, Quantity, count, level_text, points, say, share
 from multibench.reports.differences import Method, differences_table
 from multibench.reports.examples import credit, credit_name, examples_table, in_units
 from multibench.reports.runs import evaluations_of
@@ -71,10 +71,10 @@ def agreement_table(
 ) -> Table:
     """A row for each group of checkpoints, evaluation and kind of pair of runs."""
     rows: list[dict[str, Cell]] = []
-    level = Quantity(confidence, f"{confidence:.0%}", "confidence level")
+    level = Quantity(confidence, level_text(confidence), "confidence level")
     notes: list[str] = [
         say(
-            "Pairs of runs of one setting; agreement and everything beside it in percent, with ",
+            "Pairs of runs of one setting, with ",
             level,
             " intervals over pretraining seeds (jackknife) and examples. Kappa corrects for chance. Flips: right in "
             "one run and wrong in the other; churn: what of them would be left if both runs were equally accurate.",
@@ -127,7 +127,8 @@ def agreement_table(
         notes.append(
             "Where leaving out a pretraining seed leaves no pair (one seed, or two) intervals cover examples only."
         )
-    return examples_table("Agreement of runs", rows, notes)
+    units = "Agreement, flips and churn are in percent, kappa times 100, gaps in points."
+    return examples_table("Agreement of runs", rows, notes, units=units)
 
 
 def difficulty_table(

@@ -13,6 +13,7 @@ from multibench.reports.sides import Sides, joined_sides
 from multibench.reports.tables import Table
 from multibench.results import Results
 from multibench.stats import Plan, comparison_noise, plan_comparison, power_of
+from multibench.stats.sizes import possible_size
 
 __all__ = ["more_seeds", "power"]
 
@@ -38,8 +39,11 @@ def power(
     The noise is that of the stored comparison of ``base`` and ``experiment`` (filters as in ``compare``); hours
     are those that its runs took. Where no run says how long it took, as imported ones, designs are ordered by their
     number of runs, and a budget of hours raises ``ResultsError``. ``effect`` and ``half_width`` are fractions: 0.005 is
-    half a point.
+    half a point. Raises ``StatisticsError`` for one that is not above 0, or that no two scores can differ by.
     """
+    possible_size(effect, "effect")
+    if half_width is not None:
+        possible_size(half_width, "half-width")
     rows: list[dict[str, Cell]] = []
     notes = [
         f"Effect {100 * effect:g} points, power {target:.0%}, two-sided at {1 - confidence:.3g}; base {base}, "
@@ -150,14 +154,19 @@ def more_seeds(sides: Iterable[Sides], effect: float, confidence: float = 0.95) 
     if not rows:
         return None
     note = say(
-        "Half-widths in points; power is for a difference of ",
+        "Power is for a difference of ",
         Quantity(effect, f"{100 * effect:g} points", "difference to find"),
         " at level ",
         Quantity(1 - confidence, f"{1 - confidence:.3g}", "level"),
         ". Seeds are for each side, runs a seed and examples as they are. The noise itself is an estimate.",
     )
     return Table(
-        "What more pretraining seeds would buy", tuple(rows[0]), tuple(rows), (note,), {"noise": curves}
+        "What more pretraining seeds would buy",
+        tuple(rows[0]),
+        tuple(rows),
+        (note,),
+        {"noise": curves},
+        "Half-widths are in points.",
     )
 
 

@@ -72,7 +72,14 @@ def reproduce(reference: str, results: Results | None = None, margin: float | No
     extra: dict[str, Any] = {"reference": table.name, "suites": [need.to_dict() for need in needs]}
     if results is not None and results.damaged:
         extra["left_out"] = list(results.damaged)
-    return Table(title, tuple(columns), tuple(rows), tuple(dict.fromkeys(filter(None, notes))), extra)
+    return Table(
+        title,
+        tuple(columns),
+        tuple(rows),
+        tuple(dict.fromkeys(filter(None, notes))),
+        extra,
+        "Scores are in percent, differences in points.",
+    )
 
 
 # In JSON only: what the other formats have as notes, or what would make them too wide.
@@ -219,7 +226,7 @@ def _margin(cell: PublishedCell, margin: float) -> float:
 
 def _explanation(cells: Sequence[PublishedCell], margin: float | None) -> list[str]:
     return [
-        f"Differences are measured less published, in points, with {LEVEL} intervals over fine-tuning seeds on the "
+        f"Differences are measured less published, with {LEVEL} intervals over fine-tuning seeds on the "
         "same examples and pretrained weights. match: the interval lies within the margin, so that a true difference "
         "of the margin or more is called a match in at most 5 % of cases. differs: the 95 % interval lies wholly "
         "beyond, so that a true difference of the margin or less is called different in at most 5 %.",

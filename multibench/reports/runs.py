@@ -46,7 +46,7 @@ def run_table(chosen: Sequence[Chosen], metric: str | None = None) -> Table:
                         "pretraining seed": _name(run.fields["pretraining_seed"]),
                         "fine-tuning seed": _name(run.fields["finetuning_seed"]),
                         "status": run.manifest["status"],
-                        "score": points(score, unit="score in percent", unknown="" if known else "none"),
+                        "score": points(score, unit="score", unknown="" if known else "none"),
                     }
                 )
     columns = [
@@ -60,7 +60,7 @@ def run_table(chosen: Sequence[Chosen], metric: str | None = None) -> Table:
         "score",
     ]
     kept = [name for name in columns if any(row[name] not in ("", None) for row in rows)]
-    return Table("Runs: scores in percent", tuple(kept), tuple(rows))
+    return Table("Runs", tuple(kept), tuple(rows), units="Scores are in percent.")
 
 
 def _name(seed: int | None) -> str:
@@ -94,11 +94,13 @@ def spread_table(runs: Table) -> Table:
             }
         )
     note = (
-        "In percent and points. Standard deviations divide by n - 1; those of seed means hold what fine-tuning noise "
+        "Standard deviations divide by n - 1; those of seed means hold what fine-tuning noise "
         "is left in them."
     )
     kept = [name for name in rows[0] if name != "setting" or any(row[name] for row in rows)] if rows else []
-    return Table("How scores of single runs spread", tuple(kept), tuple(rows), (note,))
+    return Table(
+        "How scores of single runs spread", tuple(kept), tuple(rows), (note,), units="In percent and points."
+    )
 
 
 def _grouped(table: Table, *keys: str) -> list[tuple[tuple[str, ...], list[dict[str, Cell]]]]:
@@ -136,7 +138,11 @@ def trouble_table(results: Results, confidence: float = 0.95) -> Table:
     total = sum(counts.values(), Counter())
     rows.append(_trouble_row("all", "all", "", total, confidence))
     return Table(
-        "Runs that went wrong", tuple(rows[0]), tuple(rows), ("Exact binomial intervals, in percent.",)
+        "Runs that went wrong",
+        tuple(rows[0]),
+        tuple(rows),
+        ("Exact binomial intervals.",),
+        units="Shares are in percent.",
     )
 
 
@@ -196,4 +202,5 @@ def sensitivity_table(
     note = (
         "Collapsed runs count in every other table; leaving them out is a sensitivity analysis, not a score."
     )
-    return Table("Scores with and without collapsed runs", tuple(rows[0]), tuple(rows), (note,))
+    title = "Scores with and without collapsed runs"
+    return Table(title, tuple(rows[0]), tuple(rows), (note,), units="In percent.")

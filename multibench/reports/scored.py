@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
+from multibench.reports.cells import Quantity, points
 from multibench.reports.tables import Cell, Table
 
 if TYPE_CHECKING:
@@ -28,5 +28,5 @@ def scored_table(scored: Scored) -> Table:
     return Table(f"{scored.predictions} on {scored.task}.{scored.split}", columns, tuple(rows), scored.notes)
 
 
-def _percent(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{100 * value:.2f}"
+def _percent(value: float) -> Quantity:
+    return points(value, unit="score", unknown="undefined")

@@ -23,6 +23,7 @@ from multibench.reports.cells import (
     say,
     shown,
 )
+from multibench.reports.constant import constant_answer, constant_note, holds_constant
 from multibench.reports.evaluated import Evaluated, choice_notes, evaluated, few_notes
 from multibench.reports.modules import module_note, module_summaries
 from multibench.reports.tables import Table
@@ -40,6 +41,9 @@ __all__ = [
     "scores",
     "seed_for",
 ]
+
+# In JSON only; other formats have a note.
+_BESIDE = {"constant answer", "told from constant answer"}
 
 
 def seed_for(*parts: str) -> int:
@@ -120,9 +124,13 @@ def scores(
     if not rows:
         raise ResultsError("There is nothing to score: no stored run has predictions with labels.")
     names = list(dict.fromkeys(key for row in rows for key in row))
+    names = [name for name in names if name not in _BESIDE]
     kept = [n for n in names if n == "selection" or any(shown(row.get(n)) not in ("", "0") for row in rows)]
     said_once = tuple(dict.fromkeys([*notes, *results.damaged]))
-    return Table("Scores", tuple(kept), tuple(rows), said_once, {"evaluate": modules} if modules else {})
+    extra = {"evaluate": modules} if modules else {}
+    return Table(
+        "Scores", tuple(kept), tuple(rows), said_once, extra, "Scores in percent, their sd in points."
+    )
 
 
 def how_intervals(confidence: float, method: Method, nboot: int) -> Sentence:
@@ -166,6 +174,13 @@ def _scored(
         "method": estimate.method,
     }
     notes: list[str] = [*score_notes(evaluation, metric, tensor.as_released)]
+    constant = constant_answer(metric, one.labels)
+    if constant is not None:
+        row["constant answer"] = points(constant, 1, "score of a constant answer")
+        row["told from constant answer"] = not holds_constant(estimate, constant)
+    if constant is not None and holds_constant(estimate, constant):
+        named = ", ".join(filter(None, (title, describe_setting(chosen))))
+        notes.append(constant_note(named, evaluation, metric, estimate, constant))
     notes += tensor.remarks
     collapsed = {run.run_id for run in chosen.runs if run.manifest["status"] == "collapsed"}
     if collapsed:

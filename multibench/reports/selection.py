@@ -52,8 +52,8 @@ def grid_table(results: Results, chosen: Sequence[Chosen]) -> Table | None:
     if not rows:
         return None
     columns = tuple(name for name in rows[0] if name != "varied")
-    note = "In percent and points; runs without a score count as 0. Rules that choose single runs mark no setting."
-    return Table("Every setting of every grid", columns, tuple(rows), (note,))
+    note = "Runs without a score count as 0. Rules that choose single runs mark no setting."
+    return Table("Every setting of every grid", columns, tuple(rows), (note,), units="In percent and points.")
 
 
 def _key(chosen: Chosen) -> str:
@@ -95,7 +95,7 @@ def best_of_n_table(chosen: Sequence[Chosen], confidence: float = 0.95) -> Table
         "runs. Runs count as exchangeable and the test set as fixed; a run without a score counts as 0. The best of "
         "n runs is not a mean: it grows with n, and is not to be put beside scores of other tables."
     )
-    return Table("Best of n runs", tuple(rows[0]), tuple(rows), (note,))
+    return Table("Best of n runs", tuple(rows[0]), tuple(rows), (note,), units="In percent.")
 
 
 def best_of_grid_table(results: Results) -> Table | None:
@@ -129,4 +129,5 @@ def best_of_grid_table(results: Results) -> Table | None:
         "One run of every setting, the best reported. It depends on the grid; another grid has another best. No "
         "interval is known to cover it with so few runs a setting."
     )
-    return Table("Expected best of a search over the grid", tuple(rows[0]), tuple(rows), (note,))
+    title = "Expected best of a search over the grid"
+    return Table(title, tuple(rows[0]), tuple(rows), (note,), units="In percent.")

@@ -46,4 +46,4 @@ def size_table(scores: Table, groups: Sequence[CheckpointGroup]) -> Table | None
         )
     rows.sort(key=lambda row: (str(row["evaluation"]), int(str(row["parameters"])), str(row["checkpoints"])))
     note = "Sizes differ in more than their number of parameters, and single checkpoints carry their seed's luck."
-    return Table("Score against size", tuple(rows[0]), tuple(rows), (note,))
+    return Table("Score against size", tuple(rows[0]), tuple(rows), (note,), units="Scores in percent.")

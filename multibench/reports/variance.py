@@ -25,7 +25,7 @@ def variance(
     """
     rows: list[dict[str, Cell]] = []
     notes: list[str] = [
-        "In points. A contribution is the standard error that the factor alone would give; their squares add up to "
+        "A contribution is the standard error that the factor alone would give; their squares add up to "
         "that of the mean, which 'scores' prints the interval of.",
         f"Shares have {level_text(confidence)} intervals; 'sd at most' is a one-sided {level_text(confidence)} bound.",
         *results.partition.notes,
@@ -60,7 +60,12 @@ def variance(
         )
     kept = tuple(n for n in rows[0] if any(shown(row[n]) for row in rows))
     return Table(
-        "Where the noise comes from", kept, tuple(rows), tuple(dict.fromkeys(notes)), {"components": details}
+        "Where the noise comes from",
+        kept,
+        tuple(rows),
+        tuple(dict.fromkeys(notes)),
+        {"components": details},
+        "In points; shares in percent.",
     )
 
 

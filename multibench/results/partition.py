@@ -139,7 +139,7 @@ class Partition:
 
     def _tell_vocabularies(self, place: Place, members: list[Run]) -> None:
         """Say if pretraining seeds of one name have several vocabularies, as far as their runs recorded them."""
-        known = [run for run in members if run.manifest["provenance"].get("vocabulary") is not None]
+        known = [run for run in members if run.manifest.get("provenance", {}).get("vocabulary") is not None]
         sets = _cut(known, lambda run: run.manifest["provenance"]["vocabulary"])
         if members[0].fields["pretraining_seed"] is not None and len(sets) > 1:
             shown = short_digests(digest for digest, _ in sets)

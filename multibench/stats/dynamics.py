@@ -23,6 +23,7 @@ from multibench.stats.instances import answers_of
 from multibench.stats.joint import Joint, correlation_of
 from multibench.stats.layout import Group, RunInfo
 from multibench.stats.problem import MetricLike, Problem, Undefined, prepare
+from multibench.stats.sizes import REACH, possible_size
 
 __all__ = ["Dynamics", "Settled", "StepEstimates", "dynamics", "settled_from"]
 
@@ -135,7 +136,8 @@ def dynamics(
     are averaged. With one seed its fine-tuning runs take the seeds' place where all steps have the same; the
     statements are then about that checkpoint.
 
-    Raises ``StatisticsError`` with fewer than two steps, without common seeds, or for a callable metric.
+    Raises ``StatisticsError`` with fewer than two steps, without common seeds, for a callable metric, or for a margin
+    that no two scores can differ by.
 
     """
     problem = prepare(
@@ -146,6 +148,8 @@ def dynamics(
             f"The metric {problem.name} is a callable without influence values, which a band over steps needs. Known "
             f"metrics: {', '.join(METRICS.names())}."
         )
+    if margin is not None:
+        possible_size(margin, "margin", REACH[problem.scale])
     warnings: list[str] = []
     groups = _groups(problem, warnings)
     own = problem.corrected(corrections)
@@ -198,10 +202,7 @@ def settled_from(differences: Sequence[tuple[int, Inference]], margin: float, al
 
     Steps between those measured are not spoken of. Raises ``StatisticsError`` if ``margin`` is not positive.
     """
-    if margin <= 0:
-        raise StatisticsError(
-            f"The margin is {margin}; give a positive fraction, such as 0.005 for half a point."
-        )
+    possible_size(margin, "margin")
     tests = [equivalence(difference, margin, alpha) for _, difference in differences]
     p_values: list[float] = []
     worst = 0.0

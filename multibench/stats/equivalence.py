@@ -13,6 +13,7 @@ from multibench.errors import StatisticsError
 from multibench.stats.estimate import Estimate, plain
 from multibench.stats.inference import Inference
 from multibench.stats.multibootstrap import MultibootstrapResult
+from multibench.stats.sizes import possible_size
 
 __all__ = ["EquivalenceTest", "equivalence", "non_inferiority", "probability_of_improvement"]
 
@@ -57,6 +58,9 @@ def equivalence(
     low, high = (-margin, margin) if isinstance(margin, (int, float)) else margin
     if not low < high:
         raise StatisticsError(f"The margin ({low}, {high}) is empty; give a positive number or (low, high).")
+    for end in (low, high):
+        if math.isfinite(end) and end:
+            possible_size(abs(end), "margin", _reach(result))
     return _one_sided("equivalence", result, low, high, alpha)
 
 
@@ -66,7 +70,12 @@ def non_inferiority(
     """One-sided test that the experiment is worse than base by less than ``margin`` (a positive number)."""
     if margin <= 0:
         raise StatisticsError(f"The margin of non-inferiority is {margin}; it must be positive.")
+    possible_size(margin, "margin", _reach(result))
     return _one_sided("non-inferiority", result, -margin, math.inf, alpha)
+
+
+def _reach(result: Inference | MultibootstrapResult) -> float:
+    return result.reach if isinstance(result, Inference) else math.inf
 
 
 def _one_sided(

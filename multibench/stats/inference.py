@@ -29,14 +29,13 @@ from multibench.stats.estimate import Estimate, plain
 from multibench.stats.factors import Parts, difference_parts, group_parts
 from multibench.stats.layout import Group
 from multibench.stats.problem import Problem
+from multibench.stats.sizes import REACH
 from multibench.stats.surrogate import Moments, Surrogate
 
 __all__ = ["METHOD", "Few", "Inference", "difference_inference", "group_inference", "infer", "with_one_more"]
 
 METHOD = "surrogate mean squares"
 FEW_UNITS = 5
-# The largest difference of two scores.
-REACH: dict[Scale, float] = {"share": 1.0, "correlation": 2.0, "free": math.inf}
 
 
 @dataclass(frozen=True)

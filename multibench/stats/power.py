@@ -23,6 +23,7 @@ from multibench.stats.estimate import plain
 from multibench.stats.factors import matched_runs
 from multibench.stats.layout import Group, RunInfo, codes_of, pair, sides
 from multibench.stats.problem import MetricLike, Undefined, prepare
+from multibench.stats.sizes import REACH, possible_size
 from multibench.stats.surrogate import Moments, Surrogate, Term
 
 __all__ = ["Design", "Noise", "Plan", "comparison_noise", "plan_comparison", "power_of"]
@@ -42,7 +43,7 @@ class Noise:
     ``(pretraining + finetuning / R) / S + example / X + (pretraining_example + residual / R) / (S X)``.
     For a paired comparison ``pretraining`` is the variance over seeds of the paired difference; unpaired, the sum of
     both sides' variances. ``low`` and ``high`` are the ends of what the pilot allows for ``pretraining`` (80 %); equal
-    to it where the components were given.
+    to it where the components were given. ``reach`` is the largest difference that two scores can have.
     """
 
     pretraining: float
@@ -53,10 +54,11 @@ class Noise:
     paired: bool
     low: float = math.nan
     high: float = math.nan
+    reach: float = math.inf
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if name not in ("paired", "low", "high") and not (value >= 0 and math.isfinite(value)):
+            if name not in ("paired", "low", "high", "reach") and not (value >= 0 and math.isfinite(value)):
                 raise StatisticsError(f"The variance component '{name}' is {value}; it must be 0 or more.")
         for name in ("low", "high"):
             if math.isnan(getattr(self, name)):
@@ -80,8 +82,8 @@ class Noise:
         return tuple(replace(self, pretraining=v, low=v, high=v) for v in (self.low, self.high))  # type: ignore[return-value]
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return {key: plain(value) for key, value in vars(self).items()}
+        """The components, ready for JSON."""
+        return {key: plain(value) for key, value in vars(self).items() if key != "reach"}
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,10 @@ def power_of(
 
     The difference is normal with the variance that ``noise`` gives; the mean squares of its seeds are chi-squares, on
     which the half-width depends. Expectations over these are by quadrature. Raises ``StatisticsError`` for designs
-    without an interval.
+    without an interval, and for an effect that no two scores can have.
     """
+    if effect:
+        possible_size(abs(effect), "effect", noise.reach)
     if n_seeds < 2 or n_runs < 1 or n_examples < 2:
         raise StatisticsError(
             f"A design of {n_seeds} seeds, {n_runs} runs and {n_examples} examples has no error estimate; "
@@ -239,6 +243,10 @@ def plan_comparison(
     """
     if effect == 0 and power is not None:
         raise StatisticsError("No design finds an effect of 0; give the smallest effect that would matter.")
+    if power is not None:
+        possible_size(abs(effect), "effect", noise.reach)
+    if half_width is not None:
+        possible_size(half_width, "half-width", noise.reach)
     if power is None and half_width is None:
         raise StatisticsError("Give a power, a half-width, or both.")
     sizes = (n_examples,) if isinstance(n_examples, int) else tuple(n_examples)
@@ -369,6 +377,7 @@ def comparison_noise(
         paired_seeds,
         min(pretraining, max(0.0, low - carried_run)),
         max(pretraining, high - carried_run),
+        REACH[problem.scale],
     )
 
 

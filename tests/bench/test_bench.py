@@ -25,10 +25,10 @@ def test_ratios_are_those_of_the_rates_beside_them() -> None:
     assert [row["precision"] for row in rows] == ["fp32"] * 4 + ["bf16"] * 4
     for part in (rows[:4], rows[4:]):
         for row in part:
-            rate = row["examples/s"]
-            assert row["times padded fp32"] == pytest.approx(rate / rows[0]["examples/s"])
-            assert row["times padded to the longest"] == pytest.approx(rate / part[1]["examples/s"])
-            assert 0 < row["of the device's rate"] < 1
+            rate = row["examples_s"]
+            assert row["times_padded_fp32"] == pytest.approx(rate / rows[0]["examples_s"])
+            assert row["times_padded_to_the_longest"] == pytest.approx(rate / part[1]["examples_s"])
+            assert 0 < row["of_the_device_s_rate"] < 1
     assert "memory [GB]" not in table.columns  # known of a GPU only
 
 

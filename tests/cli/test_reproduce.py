@@ -38,7 +38,7 @@ def test_the_verb_in_its_formats(tmp_path: Path) -> None:
         io.StringIO(multibench("reproduce", "hf_squad", results, "--format", "csv").out)
     )
     assert (f1["verdict"], exact["published"]) == ("match", "0.8122")
-    assert float(f1["difference [90 %]_low"]) < 0 < float(f1["difference [90 %]_high"])
+    assert float(f1["difference_low"]) < 0 < float(f1["difference_high"])
     rows = json.loads(
         multibench("reproduce", "hf_squad", results, "--margin", "0.0005", "--format", "json").out
     )["rows"]
@@ -51,7 +51,8 @@ def test_the_verb_in_its_formats(tmp_path: Path) -> None:
 
 def test_the_verb_refuses_in_a_sentence(tmp_path: Path) -> None:
     assert "There is no reference" in multibench("reproduce", "nothing").refusal()
-    assert "fraction between 0 and 1" in multibench("reproduce", "hf_squad", "--margin", "2").refusal()
+    assert "could be 2 points or 200" in multibench("reproduce", "hf_squad", "--margin", "2").refusal()
+    assert "fraction between 0 and 1" in multibench("reproduce", "hf_squad", "--margin", "200pt").refusal()
     assert "no results folder" in multibench("reproduce", "hf_squad", tmp_path / "none").refusal()
 
 

@@ -20,11 +20,13 @@ _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 
 def csv_text(table: Table) -> str:
-    """One column a number: an estimate becomes its value, its bounds and its level."""
+    """One column a number, under ``machine_names``: an estimate becomes its value, its bounds and its level."""
+    known = table.names()
     estimates = {n for n in table.columns if any(isinstance(r.get(n), Estimate) for r in table.rows)}
     names: list[str] = []
     for name in table.columns:
-        names += [name, f"{name}_low", f"{name}_high", f"{name}_level"] if name in estimates else [name]
+        own = known[name]
+        names += [own, f"{own}_low", f"{own}_high", f"{own}_level"] if name in estimates else [own]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(_safe(name) for name in names)

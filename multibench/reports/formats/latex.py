@@ -89,7 +89,7 @@ def latex_text(table: Table) -> str:
         return ("{}" if safe and safe[0][:1] in ("[", "*") else "") + " & ".join(safe) + r" \\"
 
     sides = "".join("r" if _is_number(table, name) else "l" for name in table.columns)
-    comments = [f"% {one_line(text)}" for text in (table.title, *table.notes)]
+    comments = [f"% {one_line(text)}" for text in (table.title, *table.remarks())]
     rows = [line(cells) for cells in table.cells()]
     body = [r"\toprule", line(table.columns), r"\midrule", *rows, r"\bottomrule"]
     return "\n".join([*comments, rf"\begin{{tabular}}{{{sides}}}", *body, r"\end{tabular}"]) + "\n"

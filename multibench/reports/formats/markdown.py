@@ -27,7 +27,8 @@ def markdown_text(table: Table) -> str:
         return "| " + " | ".join(markdown_safe(cell) for cell in cells) + " |"
 
     rows = [line(cells) for cells in table.cells()]
-    notes = ["", *(f"- {markdown_safe(note)}" for note in table.notes)] if table.notes else []
+    remarks = table.remarks()
+    notes = ["", *(f"- {markdown_safe(note)}" for note in remarks)] if remarks else []
     rule = "| " + " | ".join("---" for _ in table.columns) + " |"
     head = [f"**{markdown_safe(table.title)}**", "", line(table.columns), rule]
     return "\n".join([*head, *rows, *notes]) + "\n"

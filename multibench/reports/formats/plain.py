@@ -28,6 +28,6 @@ def plain_text(table: Table) -> str:
         return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
     rule = "  ".join("-" * width for width in widths)
-    notes = [one_line(note) for note in table.notes]
+    notes = [one_line(note) for note in table.remarks()]
     lines = [one_line(table.title), "", line(table.columns), rule, *(line(row) for row in cells)]
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"

@@ -49,7 +49,9 @@ def comparisons(findings: Findings) -> Section:
     )
     kept = tuple(name for name in _COLUMNS if any(name in row for row in table.rows))
     figures = figures_of(findings, plots.differences, "differences", table, "Differences with intervals")
-    shown = replace(table, title="Differences, in points", columns=kept)
+    shown = replace(
+        table, title="Differences", columns=kept, units="Scores in percent, differences in points."
+    )
     return Section("comparisons", "Comparisons", (said, *reasons), {"comparisons": shown}, figures)
 
 

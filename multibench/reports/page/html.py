@@ -8,7 +8,7 @@ from importlib.resources import files
 from itertools import count
 from string import Template
 
-from multibench.reports.cells import Quantity
+from multibench.reports.cells import Quantity, level_text
 from multibench.reports.page.document import Document, Figure, Ledger, Section, Traced
 from multibench.reports.page.svg import inline_svg
 from multibench.reports.tables import Table
@@ -79,17 +79,20 @@ def _table(name: str, table: Table, ledger: Ledger) -> str:
         f'<figure class="table" id="table-{name}"><figcaption>{title} {_files("tables", name, ("csv", "md", "tex"))}'
         f'</figcaption><div class="scroll" tabindex="0" role="group" aria-label="{title}">'
         f"<table{attributes}><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>"
-        f"{_notes(name, table.notes, ledger)}</figure>"
+        f"{_notes(name, table.remarks(), ledger)}</figure>"
     )
 
 
 def _rows(name: str, table: Table, ledger: Ledger) -> Iterator[str]:
+    names = table.names()
     for i, row in enumerate(table.rows):
         words = [str(row[c]) for c in table.columns if isinstance(row.get(c), str) and row[c]]
         of = ", ".join(dict.fromkeys(words))
         cells = []
         for j, column in enumerate(table.columns):
-            traced = ledger.cell(row.get(column), f"{name}.{i}.{j}", f"{of}: {column}" if of else column)
+            traced = ledger.cell(
+                row.get(column), f"{name}.{i}.{j}", f"{of}: {names[column]}" if of else names[column]
+            )
             cells.append(_cell(traced, row.get(column), "th" if j == 0 else "td"))
         yield f"<tr>{''.join(cells)}</tr>"
 
@@ -125,7 +128,7 @@ def _behind(estimate: Estimate) -> str:
     counts = ((estimate.n_seeds, "seeds"), (estimate.n_runs, "runs"), (estimate.n_examples, "examples"))
     parts = [
         estimate.estimand,
-        f"{estimate.level:.0%} interval: {estimate.method}",
+        f"{level_text(estimate.level)} interval: {estimate.method}",
         ", ".join(f"{number:,} {what}" for number, what in counts if number),
         estimate.caveat or estimate.reason,
     ]

@@ -59,7 +59,9 @@ def _options(options: Options) -> Iterator[str]:
     for field in fields(options):
         value = getattr(options, field.name)
         if value != field.default:
-            yield from (f"--{names.get(field.name, field.name)}", str(value))
+            # A bare number above 0.1 would be refused: it may be meant as points.
+            text = f"{100 * value:.12g}pt" if field.name == "effect" and value > 0.1 else str(value)
+            yield from (f"--{names.get(field.name, field.name)}", text)
 
 
 def _origins(stored: tuple[StoredRun, ...]) -> Table:

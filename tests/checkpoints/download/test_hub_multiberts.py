@@ -104,12 +104,12 @@ def _runs_and_has_dynamics(hub: Hub, bench: Bench, seeds: list[int], steps: list
     rows = json.loads(table.out)["rows"]
     assert [row["step"] for row in rows] == sorted({checkpoint.step or 0 for checkpoint in chosen})
     for row in rows:
-        score = row["score [95% band]"]
+        score = row["score_band"]
         assert score["value"] == pytest.approx(stored.mean()[row["step"]])
         assert score["low"] < score["value"] < score["high"]
-        assert (row["pretraining seeds"], row["runs"], row["examples"]) == (len(seeds), len(seeds), DEV_ROWS)
-    assert rows[-1]["score [95% band]"]["value"] > rows[0]["score [95% band]"]["value"]
-    assert rows[0]["minus last"]["value"] < 0
+        assert (row["pretraining_seeds"], row["runs"], row["examples"]) == (len(seeds), len(seeds), DEV_ROWS)
+    assert rows[-1]["score_band"]["value"] > rows[0]["score_band"]["value"]
+    assert rows[0]["minus_last"]["value"] < 0
 
 
 def test_a_suite_over_seeds_and_steps_runs_and_has_dynamics(hub: Hub, tmp_path: Path) -> None:

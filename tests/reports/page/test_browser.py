@@ -94,7 +94,7 @@ def test_themes_follow_the_system_and_the_button(page: Page) -> None:
 def test_what_stands_behind_a_number_is_shown_by_keyboard(page: Page) -> None:
     page.run("document.querySelector('#table-scores .estimate').focus()")
     tip = page.run("document.getElementById('tip').textContent")
-    assert "95% interval: multi-bootstrap" in tip
+    assert "95 % interval: surrogate mean squares" in tip
     assert page.run("document.getElementById('tip').hidden") is False
     page.press("Escape")
     assert page.run("document.getElementById('tip').hidden") is True
