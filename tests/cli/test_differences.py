@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import multibench
 from multibench.cli.common import difference
 from multibench.errors import OptionError, StatisticsError
 from multibench.results import Results
-from multibench.stats import Noise, plan_comparison, power_of
+from multibench.stats import Noise, compare_groups, equivalence, non_inferiority, plan_comparison, power_of
 from multibench.stats.sizes import possible_size
 from tests.support.command import multibench as command
 from tests.support.stored import store_run
@@ -175,3 +176,15 @@ def test_the_command_that_a_report_gives_is_accepted(results: Path, tmp_path: Pa
     text = (tmp_path / "out" / "report.md").read_text("utf-8")
     again = text.split("--out DIR --effect ")[1].split()[0]
     assert said(again) == 0.2
+
+
+def test_tests_against_a_margin_refuse_what_no_difference_reaches() -> None:
+    rng = np.random.default_rng(1)
+    info = {"seed": [0, 1, 2] * 2, "intervention": [False] * 3 + [True] * 3}
+    labels = np.arange(50) % 2
+    found = compare_groups(info, rng.normal(size=(6, 50, 2)), labels, "accuracy", True).inference
+    assert found is not None
+    for refused in (lambda: equivalence(found, 1.5), lambda: non_inferiority(found, 1.5)):
+        with pytest.raises(StatisticsError, match=r"The margin is 1\.5, which is 150 points"):
+            refused()
+    assert equivalence(found, (-math.inf, 0.3)).high == 0.3
