@@ -75,7 +75,13 @@ def benchmark_scores(
     columns = list(dict.fromkeys(name for row in rows for name in row))
     kept = [name for name in columns if any(row.get(name) not in (None, "", 0) for row in rows)]
     said = [_explanation(definition, confidence), *results.partition.notes, *notes, *results.damaged]
-    return Table("GLUE average, dev sets", tuple(kept), tuple(rows), tuple(dict.fromkeys(said)))
+    return Table(
+        "GLUE average, dev sets",
+        tuple(kept),
+        tuple(rows),
+        tuple(dict.fromkeys(said)),
+        units="Scores are in percent.",
+    )
 
 
 def _definition(benchmark: str) -> GlueScore:

@@ -58,7 +58,13 @@ def bias_scores(
         *results.damaged,
     ]
     kept = [name for name in rows[0] if any(row[name] not in ("", None) for row in rows)]
-    return Table("Gender bias on Winogender", tuple(kept), tuple(rows), tuple(dict.fromkeys(notes)))
+    return Table(
+        "Gender bias on Winogender",
+        tuple(kept),
+        tuple(rows),
+        tuple(dict.fromkeys(notes)),
+        units="Correlations are in percent, their spread in points.",
+    )
 
 
 def _row(chosen: Chosen, examples: Examples, confidence: float) -> dict[str, Cell]:

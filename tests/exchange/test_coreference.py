@@ -267,7 +267,7 @@ def test_the_bias_of_runs_has_an_interval_over_seeds_and_occupations(
     table = bias_scores(results, data, accept_different_data=True)
     rows = {row["checkpoints"]: row for row in table.to_dict()["rows"]}
     assert len(rows) == 2
-    estimate = rows["multiberts step 2,000,000"]["bias_correlation [95 %]"]
+    estimate = rows["multiberts step 2,000,000"]["bias_correlation"]
     assert estimate["value"] == pytest.approx(np.mean(_bias_by_hand(folder, "base", shares)))
     assert -1 <= estimate["low"] < estimate["value"] < estimate["high"] <= 1
     assert estimate["over"].endswith("occupations")

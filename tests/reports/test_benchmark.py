@@ -125,20 +125,20 @@ def test_the_average_is_that_of_the_definition(whole: Results) -> None:
     stsb = _mean(("stsb.dev", "pearson"), ("stsb.dev", "spearman"))
     cola = _mean(("cola.dev", "mcc"))
     row = _only(whole)
-    assert row["average [95 %]"]["value"] == pytest.approx(
+    assert row["average"]["value"] == pytest.approx(
         fmean([*accuracies, *both, stsb, cola, fmean(mnli)]), abs=1e-6
     )
-    assert (row["tasks"], row["pretraining seeds"], row["runs"]) == (9, SEEDS, 9 * SEEDS)
+    assert (row["tasks"], row["pretraining_seeds"], row["runs"]) == (9, SEEDS, 9 * SEEDS)
     assert row["examples"] == 10 * EXAMPLES
     assert row["mrpc"] == pytest.approx(both[0])
     assert row["mnli"] == pytest.approx(fmean(mnli))
-    estimate = row["average [95 %]"]
+    estimate = row["average"]
     assert 0 < estimate["low"] < estimate["value"] < estimate["high"] < 1
     # The BERT paper's: MNLI twice, no WNLI, one metric a task.
     f1 = [_mean((f"{task}.dev", "f1")) for task in ("mrpc", "qqp")]
     bert = fmean([*accuracies[:3], *mnli, cola, _mean(("stsb.dev", "spearman")), *f1])
     row = _only(whole, "glue-bert")
-    assert row["average [95 %]"]["value"] == pytest.approx(bert, abs=1e-6)
+    assert row["average"]["value"] == pytest.approx(bert, abs=1e-6)
     assert row["runs"] == 8 * SEEDS
     assert "mnli_mismatched" in row
     assert "wnli" not in row
@@ -151,7 +151,7 @@ def test_the_standard_error_is_the_closed_form_over_seeds_that_tasks_share(whole
         labels, outputs = MADE[place]
         tables.append(np.array([rows.argmax(axis=1) == labels for rows in outputs], dtype=float))
     weights = np.array([1, 1, 1, 1, 0.5, 0.5]) / 5
-    estimate = row["average [95 %]"]
+    estimate = row["average"]
     assert row["tasks"] == "5 of 9"
     assert estimate["value"] == pytest.approx(float(weights @ [t.mean() for t in tables]))
     assert estimate["standard_error"] == pytest.approx(math.sqrt(closed_form(tables, weights)), rel=1e-9)
@@ -183,7 +183,7 @@ def test_seeds_without_runs_in_every_task_are_dropped_and_named(whole: Results) 
         [r for r in whole.stored if (r.fields["task"], r.fields["pretraining_seed"]) != ("rte", 3)]
     )
     table = benchmark_scores(short)
-    assert table.to_dict()["rows"][0]["pretraining seeds"] == SEEDS - 1
+    assert table.to_dict()["rows"][0]["pretraining_seeds"] == SEEDS - 1
     assert any("Seeds without runs in every task were dropped: 3." in str(note) for note in table.notes)
 
 
@@ -192,7 +192,7 @@ def test_the_average_is_the_mean_of_the_table_of_scores_chosen_settings_too(tmp_
         tmp_path, [Group("multiberts", 1.2, range(2), 1_000)], finetuning_seeds=2, examples=60, troubled=False
     )
     by_metric = {
-        (row["evaluation"], row["metric"].lower()): row["score [95 %]"]["value"]
+        (row["evaluation"], row["metric"].lower()): row["score"]["value"]
         for row in scores(results, "all").to_dict()["rows"]
     }
     rte, mrpc, stsb = (
@@ -201,7 +201,7 @@ def test_the_average_is_the_mean_of_the_table_of_scores_chosen_settings_too(tmp_
     assert (len(rte), len(mrpc), len(stsb)) == (1, 2, 2)
     table = benchmark_scores(results, partial=True)
     (row,) = table.to_dict()["rows"]
-    assert row["average [95 %]"]["value"] == pytest.approx(fmean([*rte, fmean(mrpc), fmean(stsb)]), abs=1e-9)
+    assert row["average"]["value"] == pytest.approx(fmean([*rte, fmean(mrpc), fmean(stsb)]), abs=1e-9)
     assert any("was chosen on this very split" in str(note) for note in table.notes)
     with pytest.raises(ResultsError, match=r"several settings on mrpc \(lr 2e-05; lr 3e-05\).*--select"):
         benchmark_scores(results, rule="none", partial=True)
@@ -213,7 +213,7 @@ def test_the_option_of_the_verb(folder: Path) -> None:
     outcome = multibench("scores", folder, "--benchmark", "glue", "--format", "csv")
     assert (outcome.code, outcome.err) == (0, "")
     (row,) = csv.DictReader(io.StringIO(outcome.out))
-    assert float(row["average [95 %]_low"]) < float(row["average [95 %]"]) < float(row["average [95 %]_high"])
+    assert float(row["average_low"]) < float(row["average"]) < float(row["average_high"])
     text = multibench("scores", folder, "--benchmark", "glue-bert").out
     assert "Average of the BERT paper" in text
     assert "on dev sets" in text
