@@ -241,11 +241,14 @@ def test_the_recorded_study_keeps_the_limits() -> None:
     recorded = study.recorded(study.OUT, KNOWN)
     assert sorted(set(KNOWN) - set(recorded)) == []
     assert [name for name, own in KNOWN.items() if study.due(own, recorded[name])] == []
+    # Intervals that are a little wide are named in the documents; none may hold the truth too seldom.
     missed = table.all_misses(KNOWN, recorded)
-    # The one limit that the method cannot keep: what it costs never to fall short, at ten units or a little more.
-    wider = [float(line.split(" is ")[1].split()[0]) for line in missed if "old interval" in line]
-    assert [line for line in missed if "old interval" not in line] == []
-    assert max(wider, default=1.0) <= 1.1
+    assert [line for line in missed if "width" not in line] == []
+    assert len(missed) <= 30
+    for name, rows in recorded.items():
+        bounds, row = limits.limits_of(KNOWN[name]), rows["printed"]
+        assert bounds.width is None or row.relative <= 1.1 * bounds.width, name
+        assert bounds.against_old is None or row.width <= 1.25 * rows["old crossed"].width, name
 
 
 def test_the_documents_print_what_is_recorded() -> None:
