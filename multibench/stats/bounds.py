@@ -18,7 +18,7 @@ __all__ = ["Scale", "clopper_pearson", "correlation_bounds", "least_variance", "
 Scale = Literal["share", "correlation", "free"]
 
 # Right or wrong answers below which the exact bounds come in.
-FEW_ANSWERS = 5.0
+FEW_ANSWERS, FEWEST_ANSWERS = 5.0, 3.0
 # Variance of a difference, in squared examples, where no two answers differ: 4 gives the exact bound of a share 0.
 NO_DISCORDANCE, GROWTH = 4.0, 0.2
 
@@ -51,9 +51,10 @@ def share_bounds(
         return low, high
     if n_units < 2 * FEW_ANSWERS:
         return min(low, exact_low), max(high, exact_high)
-    # Towards the far side exact bounds count for up to five answers and stay there: bounds never move backwards.
-    low = min(low, clopper_pearson(n_units - min(wrong, FEW_ANSWERS), n_units, level)[0])
-    high = max(high, clopper_pearson(min(right, FEW_ANSWERS), n_units, level)[1])
+    # Towards the far side exact bounds count for up to three answers and stay there, so that bounds never move
+    backwards; # with more answers score bounds are the wider ones but where many runs average their noise away.
+    low = min(low, clopper_pearson(n_units - min(wrong, FEWEST_ANSWERS), n_units, level)[0])
+    high = max(high, clopper_pearson(min(right, FEWEST_ANSWERS), n_units, level)[1])
     if right < FEW_ANSWERS:
         low = min(low, exact_low)
     if wrong < FEW_ANSWERS:
