@@ -51,8 +51,8 @@ def share_bounds(
         return low, high
     if n_units < 2 * FEW_ANSWERS:
         return min(low, exact_low), max(high, exact_high)
-    # Towards the far side exact bounds count for up to three answers and stay there, so that bounds never move
-    backwards; # with more answers score bounds are the wider ones but where many runs average their noise away.
+    # Towards the far side exact bounds count for up to three answers and stay there: bounds never move backwards.
+    # With more answers score bounds are the wider ones, but where many runs average their noise away.
     low = min(low, clopper_pearson(n_units - min(wrong, FEWEST_ANSWERS), n_units, level)[0])
     high = max(high, clopper_pearson(min(right, FEWEST_ANSWERS), n_units, level)[1])
     if right < FEW_ANSWERS:
