@@ -81,7 +81,7 @@ def test_a_checkpoint_of_any_name_is_trained_under_bars(
     run = bench.plan().runs[0]
     written = io.StringIO()
     monkeypatch.setattr(
-        progress_module, "Console", lambda stderr: Console(file=written, force_terminal=True, width=300)
+        progress_module, "Console", lambda **_: Console(file=written, force_terminal=True, width=300)
     )
     bars = BarProgress()
     with bars:

@@ -240,10 +240,10 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
 def test_the_recorded_study_keeps_the_limits() -> None:
     recorded = study.recorded(study.OUT, KNOWN)
     assert sorted(set(KNOWN) - set(recorded)) == []
-    assert [name for name, own in KNOWN.items() if study.due(own, recorded[name])] == []
+    assert [name for name, own in KNOWN.items() if study.due(own, recorded[name]) == study.FEW] == []
     # Intervals that are a little wide are named in the documents; none may hold the truth too seldom.
     missed = table.all_misses(KNOWN, recorded)
-    assert [line for line in missed if "width" not in line] == []
+    assert [line for line in missed if "less than" in line or "errs in" in line] == []
     assert len(missed) <= 30
     for name, rows in recorded.items():
         bounds, row = limits.limits_of(KNOWN[name]), rows["printed"]
