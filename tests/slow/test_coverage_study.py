@@ -244,11 +244,17 @@ def test_the_recorded_study_keeps_the_limits() -> None:
     # Intervals that are a little wide are named in the documents; none may hold the truth too seldom.
     missed = table.all_misses(KNOWN, recorded)
     assert [line for line in missed if "less than" in line or "errs in" in line] == []
-    assert len(missed) <= 30
+    assert len(missed) <= 20
+    # Those that are named are a little too wide, no more.
     for name, rows in recorded.items():
-        bounds, row = limits.limits_of(KNOWN[name]), rows["printed"]
-        assert bounds.width is None or row.relative <= 1.1 * bounds.width, name
-        assert bounds.against_old is None or row.width <= 1.25 * rows["old crossed"].width, name
+        bounds = limits.limits_of(KNOWN[name])
+        wider = replace(
+            bounds,
+            width=bounds.width and 1.2 * bounds.width,
+            against_old=bounds.against_old and 1.12 * bounds.against_old,
+        )
+        found = limits.misses(wider, rows["printed"], rows.get("old crossed"))
+        assert [line for line in found if "width" in line] == [], name
 
 
 def test_the_documents_print_what_is_recorded() -> None:
