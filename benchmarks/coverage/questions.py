@@ -53,7 +53,7 @@ def questions() -> Iterator[Cell]:
         yield Cell(
             "families", f"band of {steps} steps, {seeds} seeds", Bands(steps, seeds, 277), TOGETHER, KEPT
         )
-    for steps, seeds, examples in ((5, 10, 277),):
+    for steps, seeds, examples in ((5, 5, 1043), (5, 10, 277)):
         settling = Settling(steps, seeds, examples)
         name = f"a step named too early, {steps} steps, {seeds} seeds, {examples:,} examples"
         yield Cell("families", name, settling, ("printed",), Limits(type_one=TYPE_ONE))
