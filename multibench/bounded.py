@@ -15,7 +15,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -153,10 +153,10 @@ def check_arrays(path: Path) -> None:
             if info.file_size > _most(info.compress_size):
                 raise _too_much()
             with archive.open(info) as member:
-                _check_header(member, info.file_size)  # type: ignore[arg-type]
+                _check_header(member, info.file_size)
 
 
-def _check_header(file: BinaryIO, size: int) -> None:
+def _check_header(file: IO[bytes], size: int) -> None:
     form = np.lib.format
     version = form.read_magic(file)
     read = {(1, 0): form.read_array_header_1_0, (2, 0): form.read_array_header_2_0}.get(version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 # Read when the libraries are imported, so this comes first.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.cases import Case
 from tests.support.required import missing
 
 if TYPE_CHECKING:
@@ -32,6 +34,19 @@ def shared_dir() -> Path:
     if not (folder / "data" / "glue").is_dir():
         missing("shared", "there are no real data sets beside the checkout (set MULTIBENCH_SHARED)")
     return folder
+
+
+@pytest.fixture
+def case(shared_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    """A copy of a case's folder, which becomes the current one."""
+
+    def go(name: str) -> Path:
+        (found,) = (shared_dir / "cases").glob(f"{name}_*")
+        shutil.copytree(found, tmp_path / name)
+        monkeypatch.chdir(tmp_path / name)
+        return tmp_path / name
+
+    return go
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,8 @@ TITLES = {
 HEAD = """# The coverage study: every cell
 
 `python -m benchmarks.coverage --write` writes this page from `benchmarks/coverage/results.csv`. The cells are in
-`benchmarks/coverage/cells.py`, the worlds they are drawn from in `answers.py` and `normal.py` beside it. Nominal 95 %.
+`cells.py` and `questions.py` of `benchmarks/coverage`, the worlds they are drawn from in `answers.py`, `normal.py`,
+`extremes.py` and `families.py` beside them. Nominal 95 %.
 
 - *Width* is the median width over that of an oracle, 2 x 1.96 true standard errors.
 - *Above* and *below* are the shares of intervals that lie wholly above or below the truth.

@@ -7,6 +7,7 @@ Student's t are taken over 2,000 quantiles (1e-5).
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -92,7 +93,7 @@ class Seeds:
 
 
 @dataclass(frozen=True)
-class World:
+class World(ABC):
     """What all worlds share: a metric, one side or two, and how many units each has.
 
     ``paired`` is None for the mean of one group. Of two sides' seeds ``common`` says which part of the variance of
@@ -116,9 +117,9 @@ class World:
         """The true standard error of the estimate, NaN where only repetitions can tell."""
         return math.nan
 
+    @abstractmethod
     def sample(self, rng: np.random.Generator) -> Sample:
         """One data set."""
-        raise NotImplementedError
 
     @property
     def sides(self) -> tuple[Seeds, ...]:
@@ -191,4 +192,4 @@ def atoms(side: Seeds) -> Array:
 
 def with_other(world: World, **changes: object) -> World:
     """The same world with an experiment whose seeds differ by ``changes``."""
-    return replace(world, other=replace(world.seeds, **changes))  # type: ignore[arg-type]
+    return replace(world, other=replace(world.seeds, **changes))  # type: ignore[arg-type]  # fields of Seeds

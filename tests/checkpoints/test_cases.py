@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from multibench.checkpoints.folder import open_folder
 from multibench.results import Results
+from tests.support.cases import Case
 from tests.support.command import multibench
 
 pytestmark = pytest.mark.shared
-
-Case = Callable[[str], Path]
-
-
-@pytest.fixture
-def case(shared_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
-    """A copy of a case's folder, which becomes the current one."""
-
-    def go(name: str) -> Path:
-        (found,) = (shared_dir / "cases").glob(f"{name}_*")
-        shutil.copytree(found, tmp_path / name)
-        monkeypatch.chdir(tmp_path / name)
-        return tmp_path / name
-
-    return go
 
 
 def _checks(folder: str) -> dict[str, tuple[bool | None, str]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +13,10 @@ from scipy.stats import binomtest
 from multibench.results import Results
 from multibench.stats.estimate import plain
 from multibench.tasks import DataSources, find_task, load_split
+from tests.support.cases import Case
 from tests.support.command import Outcome, multibench
 
 pytestmark = pytest.mark.shared
-
-Case = Callable[[str], Path]
-
-
-@pytest.fixture
-def case(shared_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
-    """A copy of a case's folder, which becomes the current one."""
-
-    def go(name: str) -> Path:
-        (found,) = (shared_dir / "cases").glob(f"{name}_*")
-        shutil.copytree(found, tmp_path / name)
-        monkeypatch.chdir(tmp_path / name)
-        return tmp_path / name
-
-    return go
 
 
 def _import(*options: Any, index: str = "index.tsv", out: str = "res") -> Outcome:

@@ -237,6 +237,9 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert name not in study.recorded(path, changed)
 
 
+HARDEST = "means: 10 seeds, 1,043 examples, accuracy 0.995"
+
+
 def test_the_recorded_study_keeps_the_limits() -> None:
     recorded = study.recorded(study.OUT, KNOWN)
     assert sorted(set(KNOWN) - set(recorded)) == []
@@ -244,13 +247,13 @@ def test_the_recorded_study_keeps_the_limits() -> None:
     # Intervals that are a little wide are named in the documents; none may hold the truth too seldom.
     missed = table.all_misses(KNOWN, recorded)
     assert [line for line in missed if "less than" in line or "errs in" in line] == []
-    assert len(missed) <= 20
-    # Those that are named are a little too wide, no more.
+    assert len(missed) <= 18
+    # Those that are named are a little too wide, no more; five errors on many seeds are the hardest.
     for name, rows in recorded.items():
         bounds = limits.limits_of(KNOWN[name])
         wider = replace(
             bounds,
-            width=bounds.width and 1.2 * bounds.width,
+            width=bounds.width and (1.2 if name == HARDEST else 1.1) * bounds.width,
             against_old=bounds.against_old and 1.12 * bounds.against_old,
         )
         found = limits.misses(wider, rows["printed"], rows.get("old crossed"))
