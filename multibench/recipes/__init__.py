@@ -1,6 +1,6 @@
 """Recipes: published fine-tuning hyperparameters as data, each value with its status and source."""
 
-from multibench.recipes.hyperparameters import SPAN_ONLY, Hyperparameters, expand_grid
+from multibench.recipes.hyperparameters import SPAN_ONLY, Hyperparameters, Precision, expand_grid
 from multibench.recipes.recipe import (
     RECIPES,
     SELECTION_RULES,
@@ -20,6 +20,7 @@ __all__ = [
     "Base",
     "Fact",
     "Hyperparameters",
+    "Precision",
     "Recipe",
     "Selection",
     "expand_grid",

@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from multibench.errors import SuiteError
 from multibench.registry import nearest_or_all
 
-__all__ = ["SPAN_ONLY", "Hyperparameters", "expand_grid"]
+__all__ = ["SPAN_ONLY", "Hyperparameters", "Precision", "expand_grid"]
+
+Precision: TypeAlias = Literal["fp32", "tf32", "bf16", "fp16"]
 
 # Hyperparameters that only tasks with answer spans (SQuAD) have a use for.
 SPAN_ONLY = (
@@ -96,8 +98,10 @@ class Hyperparameters(BaseModel):
         "permutation each epoch",
     )
     drop_last: bool = Field(default=False, description="leave out an incomplete last batch")
-    precision: Literal["fp32", "bf16"] = Field(
-        default="fp32", description="arithmetic of forward and backward pass; weights and optimizer are fp32"
+    precision: Precision = Field(
+        default="fp32",
+        description="arithmetic of forward and backward pass; weights, their gradients and the optimizer are fp32. "
+        "fp16 scales losses; tf32 needs a GPU",
     )
     batching: Literal["exact", "bucketed"] = Field(
         default="exact",

@@ -1,4 +1,4 @@
-"""Which examples make which step, and how a step is cut into micro-batches of like lengths."""
+"""Which examples make which step, and how its sequences are cut into buckets of like lengths."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from multibench.recipes import Hyperparameters
 
 __all__ = [
+    "EXACT",
     "Grain",
+    "cut_by_length",
     "grain_of",
-    "micro_batches",
     "overhead_in_tokens",
     "rows_of_steps",
     "step_rows",
@@ -27,29 +28,33 @@ Rows = NDArray[np.int64]
 # In bucketed mode so many batches are sorted by length together.
 _POOL = 32
 
-# What a micro-batch costs a layer, in numbers of hidden states. On a CPU measured; on a GPU reckoned from 60 operations
-# of 10 microseconds each to start, against 3 TB/s and 40 (fp32) or 400 (bf16) TFLOP/s once they run.
-_OVERHEAD = {"cpu": 75_000, "cuda": 7_500_000}
+# What one more bucket costs the attention of a layer, in numbers of hidden states of padding. On a CPU measured; on a
+# GPU reckoned from 40 operations of 10 microseconds each to start, against 3 TB/s once they run.
+_OVERHEAD = {"cpu": 15_000, "cuda": 5_000_000}
 
 
 @dataclass(frozen=True)
 class Grain:
-    """Micro-batches hold multiples of so many sequences (but the last), of so many tokens (but the longest)."""
+    """Sizes are rounded up: buckets to so many sequences and tokens, the rows of a replica to so many."""
 
     sequences: int = 1
     tokens: int = 1
+    rows: int = 1
 
     def padded(self, length: int, longest: int) -> int:
         """The length that sequences of ``length`` are padded to, where none has more than ``longest``."""
         return min(-(-length // self.tokens) * self.tokens, longest)
 
 
+EXACT = Grain()
+
+
 def grain_of(device: str, precision: str) -> Grain:
-    """The grain on ``device``: on a CPU oneDNN compiles every bfloat16 product for each shape that it meets.
+    """The grain on ``device``: on a CPU oneDNN compiles every product in half precision for each shape that it meets.
 
     Compiling takes longer than a small product, and what was compiled stays in memory, so there are few shapes.
     """
-    return Grain(4, 16) if device == "cpu" and precision == "bf16" else Grain()
+    return Grain(16, 16, 32) if device == "cpu" and precision in ("bf16", "fp16") else Grain(4, 1, 1)
 
 
 def steps_in_total(
@@ -126,15 +131,9 @@ def _bucketed_rows(
             yield from (like[k] for k in order.permutation(len(like)))
 
 
-def overhead_in_tokens(device: str, hidden: int, replicas: int, precision: str) -> int:
-    """What one more micro-batch costs, in tokens of each replica.
-
-    A token costs a layer some nanoseconds for each of its ``hidden`` numbers and, in matrix products, for
-    each of their squares, of which bfloat16 makes seven in the time of one; a micro-batch costs a layer
-    about a millisecond of a CPU. Fitted to two cores with AVX512-BF16 and hidden sizes 64 and 384; on a GPU a guess.
-    """
-    products = hidden**2 / (48 if precision == "fp32" else 48 * 7)
-    return max(1, round(_OVERHEAD[device] / (hidden + products) / replicas))
+def overhead_in_tokens(device: str, hidden: int) -> int:
+    """What one more bucket costs, in tokens of padding."""
+    return max(1, round(_OVERHEAD[device] / hidden))
 
 
 def _windowed(examples: int, window: int, rng: np.random.Generator) -> Iterator[int]:
@@ -147,13 +146,12 @@ def _windowed(examples: int, window: int, rng: np.random.Generator) -> Iterator[
         following += 1
 
 
-def micro_batches(lengths: NDArray[np.int64], overhead: int, grain: Grain = Grain()) -> list[slice]:
-    """A step's sequences, sorted by length, cut into groups of like lengths, so that little padding is computed.
+def cut_by_length(lengths: NDArray[np.int64], overhead: int, grain: Grain = EXACT) -> list[slice]:
+    """Sequences, sorted by length, cut into buckets of like lengths, so that little padding is computed.
 
-    ``lengths`` ``(n,)``, ascending. Of all ways to cut them into consecutive groups of this ``grain``, the one with
-    the lowest cost is taken, where a group costs its padded tokens plus ``overhead`` tokens (what starting one
-    more forward and backward pass is worth). Exact, by dynamic programming. The result depends on the
-    arguments alone.
+    ``lengths`` ``(n,)``, ascending. Of all ways to cut them into consecutive buckets of this ``grain``, the one with
+    the lowest cost is taken, where a bucket costs its padded tokens plus ``overhead`` tokens. Exact, by dynamic
+    programming. The result depends on the arguments alone.
     """
     edges = np.append(np.arange(0, len(lengths), grain.sequences), len(lengths))
     best = np.zeros(len(edges))  # cost of the sequences before an edge

@@ -1,29 +1,32 @@
-"""The layers of an encoder for R replicas at once, each with its own weights.
+"""The layers of an encoder for R replicas at once, each with its own weights, on packed rows.
 
-Shapes: R replicas, N rows (tokens), I inputs, O outputs. Gradients of weights are added in float32 to
-where the optimizer reads them, across micro-batches, so none of them is ever made twice.
+Shapes: R replicas, N rows (tokens), I inputs, O outputs. The gradient of a weight is written to where the optimizer
+reads it, in float32, by the one product of a step that makes it.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 
+from multibench.training.masks import AttentionMasks
+from multibench.training.packing import Bucket, Layout, Segment
 from multibench.training.stack import Part
 
-__all__ = ["add_dropped", "attend_dropped", "drop", "linear", "norm"]
+__all__ = ["add_dropped", "attend", "drop", "linear", "norm"]
 
 
-def linear(x_RNI: torch.Tensor, weight: Part, bias: Part) -> torch.Tensor:
-    """``x W' + b``, ``(R, N, O)`` in the precision of the weights; weight ``(R, O, I)``, bias ``(R, O)``."""
-    out: torch.Tensor = _Linear.apply(x_RNI, weight, bias)  # type: ignore[no-untyped-call]
+def linear(x_NI: torch.Tensor, weight: Part, bias: Part, layout: Layout) -> torch.Tensor:
+    """``x W' + b``, ``(N, O)`` in the precision of the weights; weight ``(R, O, I)``, bias ``(R, O)``."""
+    out: torch.Tensor = _Linear.apply(x_NI, weight, bias, layout)  # type: ignore[no-untyped-call]
     return out
 
 
-def norm(x_RNI: torch.Tensor, weight: Part, bias: Part, epsilon: float) -> torch.Tensor:
+def norm(x_NI: torch.Tensor, weight: Part, bias: Part, epsilon: float, layout: Layout) -> torch.Tensor:
     """Layer norm of float32 rows; weight and bias ``(R, I)``."""
-    out: torch.Tensor = _Norm.apply(x_RNI, weight, bias, epsilon)  # type: ignore[no-untyped-call]
+    out: torch.Tensor = _Norm.apply(x_NI, weight, bias, epsilon, layout)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -42,96 +45,229 @@ def drop(x: torch.Tensor, keep: torch.Tensor | None, rate: float) -> torch.Tenso
     return x if keep is None else x * (keep.to(x.dtype) * (1.0 / (1.0 - rate)))
 
 
-def attend_dropped(
-    q_NTD: torch.Tensor,
-    k_NLD: torch.Tensor,
-    v_NLD: torch.Tensor,
-    padding: torch.Tensor | None,
-    keep: torch.Tensor,
-    rate: float,
+def attend(
+    q: torch.Tensor | None,
+    kv: torch.Tensor,
+    buckets: tuple[Bucket, ...],
+    heads: int,
+    masks: AttentionMasks | None,
 ) -> torch.Tensor:
-    """``dropout(softmax(q k' / sqrt(D) + padding)) v``, ``(N, T, D)``: no fused kernel takes masks of dropout.
+    """``dropout(softmax(q k' / sqrt(D))) v`` within each sequence.
 
-    N sequences and heads, T queries, L keys; ``keep`` ``(N, T, L)``; ``padding`` can be added to the scores.
+    Without ``q``, ``kv`` ``(N, 3 H)`` holds queries, keys and values, and what comes out is ``(N, H)``; rows that no
+    sequence has are zero. With ``q`` ``(S, H)`` the first token of each sequence alone asks, ``kv`` is ``(N, 2 H)``,
+    and what comes out ``(S, H)``.
     """
-    out: torch.Tensor = _AttendDropped.apply(q_NTD, k_NLD, v_NLD, padding, keep, 1.0 / (1.0 - rate))  # type: ignore[no-untyped-call]
+    out: torch.Tensor = _Attend.apply(q, kv, buckets, heads, masks)  # type: ignore[no-untyped-call]
     return out
 
 
-class _AttendDropped(torch.autograd.Function):
+class _Attend(torch.autograd.Function):
+    """See ``attend``. Of each bucket the queries, keys, values, weights and masks are kept for the way back."""
+
     @staticmethod
     def forward(
         ctx: Any,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        padding: torch.Tensor | None,
-        keep: torch.Tensor,
-        scale: float,
+        q: torch.Tensor | None,
+        kv: torch.Tensor,
+        buckets: tuple[Bucket, ...],
+        heads: int,
+        masks: AttentionMasks | None,
     ) -> torch.Tensor:
-        scores = torch.bmm(q, k.transpose(1, 2)).mul_(q.shape[-1] ** -0.5)
-        if padding is not None:
-            scores.view(*padding.shape[:1], -1, *scores.shape[1:]).add_(padding)
-        weights = torch.softmax(scores, dim=-1)
-        ctx.scale = scale
-        ctx.save_for_backward(q, k, v, weights, keep)
-        return torch.bmm(weights * keep.to(weights.dtype), v).mul_(scale)
+        hidden = kv.shape[1] // (3 if q is None else 2)
+        rows = len(kv) if q is None else len(q)
+        out = kv.new_zeros(rows + 1, hidden)  # the last one is where padding goes
+        saved: list[torch.Tensor | None] = []
+        for bucket in buckets:
+            asking, targets = _queries(bucket, q is not None)
+            parts = _gather(kv, bucket.rows, heads, hidden)
+            own = parts[0] if q is None else _gather(q, bucket.which[:, None], heads, hidden)[0]
+            k, v = parts[-2:]
+            weights = _weights(own, k, bucket.padding, heads)
+            keep = None if masks is None else masks.kept(asking, k.shape[1]).view(weights.shape)
+            used = weights if keep is None else weights * keep.to(weights.dtype)
+            context = torch.bmm(used, v)
+            if masks is not None:
+                context.mul_(1.0 / (1.0 - masks.site.rate))
+            out.index_copy_(0, targets.flatten(), _joined([context], heads))
+            saved += [own, k, v, weights, keep]
+        ctx.save_for_backward(*saved)
+        ctx.given = (q is not None, len(kv), hidden, buckets, heads, masks)
+        return out[:rows]
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        q, k, v, weights, keep = ctx.saved_tensors
-        g = grads[0] * ctx.scale
+        (g_out,) = grads
+        apart, rows, hidden, buckets, heads, masks = ctx.given
+        scale = 1.0 if masks is None else 1.0 / (1.0 - masks.site.rate)
+        g_q = g_out.new_zeros(len(g_out), hidden) if apart else None
+        g_kv = g_out.new_zeros(rows + 1, (2 if apart else 3) * hidden)
+        for number, bucket in enumerate(buckets):
+            own, k, v, weights, keep = ctx.saved_tensors[5 * number : 5 * number + 5]
+            asking = bucket.which[:, None] if apart else bucket.rows
+            g = g_out.index_select(0, asking.flatten()).view(*asking.shape, hidden)
+            if bucket.padding is not None and not apart:
+                g.masked_fill_(bucket.padding[..., None], 0.0)
+            g = g.view(*asking.shape, heads, -1).transpose(1, 2).reshape(own.shape).mul_(scale)
+            parts = _attention_gradients(g, own, k, v, weights, keep)
+            if g_q is not None:
+                g_q.index_copy_(0, bucket.which, _joined(parts[:1], heads))
+                parts = parts[1:]
+            g_kv.index_copy_(0, bucket.targets.flatten(), _joined(parts, heads))
+        return g_q, g_kv[:rows], None, None, None
+
+
+def _attention_gradients(
+    g: torch.Tensor,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    weights: torch.Tensor,
+    keep: torch.Tensor | None,
+) -> list[torch.Tensor]:
+    """Those of queries, keys and values."""
+    g_scores = torch.bmm(g, v.transpose(1, 2))
+    used = weights
+    if keep is not None:
         kept = keep.to(weights.dtype)
-        g_scores = torch.bmm(g, v.transpose(1, 2)).mul_(kept)
-        g_scores = torch._softmax_backward_data(g_scores, weights, -1, weights.dtype)
-        g_scores.mul_(q.shape[-1] ** -0.5)
-        g_v = torch.bmm(kept.mul_(weights).transpose(1, 2), g)
-        return torch.bmm(g_scores, k), torch.bmm(g_scores.transpose(1, 2), q), g_v, None, None, None
+        g_scores.mul_(kept)
+        used = kept.mul_(weights)
+    g_scores = torch._softmax_backward_data(g_scores, weights, -1, weights.dtype)
+    g_scores.mul_(q.shape[-1] ** -0.5)
+    return [
+        torch.bmm(g_scores, k),
+        torch.bmm(g_scores.transpose(1, 2), q),
+        torch.bmm(used.transpose(1, 2), g),
+    ]
+
+
+def _queries(bucket: Bucket, first: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rows that ask, ``(n, T)``, and where their answers go."""
+    return (bucket.rows[:, :1], bucket.which) if first else (bucket.rows, bucket.targets)
+
+
+def _gather(x: torch.Tensor, rows: torch.Tensor, heads: int, hidden: int) -> tuple[torch.Tensor, ...]:
+    """The parts of ``x`` ``(N, parts H)`` at ``rows`` ``(n, T)``, each ``(n heads, T, D)``."""
+    n, length = rows.shape
+    found = x.index_select(0, rows.flatten()).view(n, length, -1, heads, hidden // heads)
+    return found.permute(2, 0, 3, 1, 4).reshape(-1, n * heads, length, hidden // heads).unbind(0)
+
+
+def _joined(parts: list[torch.Tensor], heads: int) -> torch.Tensor:
+    """Parts, each ``(n heads, T, D)``, side by side as rows ``(n T, parts H)``."""
+    length = parts[0].shape[1]
+    found = [part.view(-1, heads, length, part.shape[-1]).transpose(1, 2) for part in parts]
+    if len(found) == 1:
+        return found[0].reshape(-1, heads * parts[0].shape[-1])
+    return torch.stack(found, dim=2).view(-1, len(parts) * heads * parts[0].shape[-1])
+
+
+def _weights(q: torch.Tensor, k: torch.Tensor, padding: torch.Tensor | None, heads: int) -> torch.Tensor:
+    """The softmax over the keys of each sequence, ``(n heads, T, L)``."""
+    scores = torch.bmm(q, k.transpose(1, 2)).mul_(q.shape[-1] ** -0.5)
+    if padding is not None:
+        scores.view(len(padding), -1, scores.shape[-1]).masked_fill_(padding[:, None], -math.inf)
+    return torch.softmax(scores, dim=-1)
+
+
+def _of(x: torch.Tensor, segment: Segment) -> torch.Tensor:
+    """The rows of a segment, ``(replicas, rows, columns)``."""
+    return x[segment.rows].view(segment.last - segment.first, segment.each, x.shape[-1])
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: Part, bias: Part) -> torch.Tensor:
-        ctx.parts, ctx.dtype = (weight, bias), x.dtype
+    def forward(ctx: Any, x: torch.Tensor, weight: Part, bias: Part, layout: Layout) -> torch.Tensor:
+        ctx.given, ctx.dtype = (weight, bias, layout), x.dtype
         x = x.to(weight.value.dtype)
         ctx.save_for_backward(x)
-        if x.shape[0] == 1:
-            return torch.nn.functional.linear(x[0], weight.value[0], bias.value[0]).unsqueeze(0)
-        return torch.bmm(x, weight.value.transpose(1, 2)).add_(bias.value.unsqueeze(1))
+        out = x.new_empty(layout.rows, weight.value.shape[1])
+        for segment in layout.segments:
+            of = segment.replicas
+            w, b = weight.value[of].transpose(1, 2), bias.value[of].unsqueeze(1)
+            if len(w) == 1:
+                torch.addmm(b[0, 0], x[segment.rows], w[0], out=out[segment.rows])
+            else:
+                torch.baddbmm(b, _of(x, segment), w, out=_of(out, segment))
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         (g,) = grads
         (x,) = ctx.saved_tensors
-        weight, bias = ctx.parts
-        bias.gradient.add_(g.sum(1, dtype=torch.float32))
-        if g.dtype == torch.float32:
-            weight.gradient.baddbmm_(g.transpose(1, 2), x)
+        weight, bias, layout = ctx.given
+        g_x = torch.empty_like(x)
+        for segment in layout.segments:
+            of, g_own, x_own = segment.replicas, _of(g, segment), _of(x, segment)
+            torch.sum(g_own, 1, dtype=torch.float32, out=bias.gradient[of])
+            _write_product(g_own.transpose(1, 2), x_own, weight.gradient[of])
+            if len(g_own) == 1:
+                torch.mm(g_own[0], weight.value[segment.first], out=g_x[segment.rows])
+            else:
+                torch.bmm(g_own, weight.value[of], out=_of(g_x, segment))
+        return g_x.to(ctx.dtype), None, None, None
+
+
+def _write_product(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
+    """``out = a b`` for each replica, summed in float32, and in float32 where the device can write it so."""
+    if a.dtype == torch.float32:
+        if len(a) == 1:
+            torch.mm(a[0], b[0], out=out[0])
         else:
-            weight.gradient.add_(torch.bmm(g.transpose(1, 2), x))
-        return torch.bmm(g, weight.value).to(ctx.dtype), None, None
+            torch.bmm(a, b, out=out)
+    elif a.device.type == "cuda":
+        torch.bmm(a, b, out_dtype=torch.float32, out=out)
+    else:
+        out.copy_(torch.bmm(a, b))
 
 
 class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: Part, bias: Part, epsilon: float) -> torch.Tensor:
-        shape = (x.shape[-1],)
-        normal, mean, scale = torch.native_layer_norm(x, shape, None, None, epsilon)
-        ctx.parts = (weight, bias)
-        ctx.save_for_backward(x, mean, scale, normal)
-        return torch.addcmul(bias.value.unsqueeze(1), normal, weight.value.unsqueeze(1))
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: Part, bias: Part, epsilon: float, layout: Layout
+    ) -> torch.Tensor:
+        normal, mean, scale = torch.native_layer_norm(x, x.shape[-1:], None, None, epsilon)
+        ctx.given = (weight, bias, layout)
+        ctx.save_for_backward(x, mean, scale)
+        out = torch.empty_like(x)
+        for segment in layout.segments:
+            of = segment.replicas
+            w, b = weight.value[of].unsqueeze(1), bias.value[of].unsqueeze(1)
+            torch.addcmul(b, _of(normal, segment), w, out=_of(out, segment))
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         (g,) = grads
-        x, mean, scale, normal = ctx.saved_tensors
-        weight, bias = ctx.parts
-        bias.gradient.add_(g.sum(1))
-        weight.gradient.add_(normal.mul_(g).sum(1))
-        inner = torch.ops.aten.native_layer_norm_backward(
-            g * weight.value.unsqueeze(1), x, (x.shape[-1],), mean, scale, None, None, (True, False, False)
-        )[0]
-        return inner, None, None, None
+        x, mean, scale = ctx.saved_tensors
+        weight, bias, layout = ctx.given
+        g_x = torch.empty_like(x)
+        for segment in layout.segments:
+            of, rows = segment.replicas, segment.rows
+            if segment.last - segment.first == 1:
+                own, g_w, g_b = torch.ops.aten.native_layer_norm_backward(
+                    g[rows],
+                    x[rows],
+                    x.shape[-1:],
+                    mean[rows],
+                    scale[rows],
+                    weight.value[segment.first],
+                    bias.value[segment.first],
+                    (True, True, True),
+                )
+                g_x[rows] = own
+                weight.gradient[segment.first] = g_w
+                bias.gradient[segment.first] = g_b
+                continue
+            g_own = _of(g, segment)
+            normal = (_of(x, segment) - _of(mean, segment)).mul_(_of(scale, segment))
+            torch.sum(g_own, 1, out=bias.gradient[of])
+            torch.sum(normal.mul_(g_own), 1, out=weight.gradient[of])
+            torch.mul(g_own, weight.value[of].unsqueeze(1), out=_of(g_x, segment))
+            g_x[rows] = torch.ops.aten.native_layer_norm_backward(
+                g_x[rows], x[rows], x.shape[-1:], mean[rows], scale[rows], None, None, (True, False, False)
+            )[0]
+        return g_x, None, None, None, None
 
 
 class _AddDropped(torch.autograd.Function):

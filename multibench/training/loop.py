@@ -1,4 +1,4 @@
-"""The training loop: one checkpoint, one task, R replicas with rates and seeds of their own."""
+"""The training loop: one architecture, one task, R replicas with weights, settings and seeds of their own."""
 
 from __future__ import annotations
 
@@ -14,16 +14,11 @@ from numpy.typing import NDArray
 from multibench.recipes import Hyperparameters
 from multibench.seeds import Seeds
 from multibench.tasks.encode import Encoded
-from multibench.training.batching import (
-    grain_of,
-    micro_batches,
-    overhead_in_tokens,
-    rows_of_steps,
-    steps_in_total,
-)
-from multibench.training.dropout import StepMasks
-from multibench.training.encoder import Encoder, Tokens
+from multibench.training.batching import rows_of_steps, steps_in_total
+from multibench.training.encoder import Encoder
+from multibench.training.masks import Masks
 from multibench.training.optimizer import StackedAdam, learning_rate_at
+from multibench.training.packing import Packed, packer_of, send
 from multibench.training.record import Ledger, TrainingRecord
 from multibench.training.spans import per_window_loss
 from multibench.training.stack import Stack, words_in
@@ -62,13 +57,12 @@ def train(
     settings: Hyperparameters,
     seeds: Seeds,
     on_step: Step | None = None,
-    overhead_tokens: int | None = None,
     max_steps: int | None = None,
 ) -> TrainingRecord:
     """Fine-tune ``model`` in place, head and all: the case of one of ``train_together``."""
-    stack = Stack(model, 1, words_in(encoded.tokens), half=settings.precision == "bf16")
+    stack = Stack(model, 1, words_in(encoded.tokens), settings.precision)
     replica = Replica(settings, seeds)
-    (record,) = train_together(model, stack, encoded, labels, [replica], on_step, overhead_tokens, max_steps)
+    (record,) = train_together(model, stack, encoded, labels, [replica], on_step, max_steps)
     stack.store(0, model)
     return record
 
@@ -80,76 +74,80 @@ def train_together(
     labels: Labels,
     replicas: Sequence[Replica],
     on_step: Step | None = None,
-    overhead_tokens: int | None = None,
     max_steps: int | None = None,
 ) -> list[TrainingRecord]:
-    """Fine-tune the models in ``stack``, made of ``model``, and return what happened to each.
+    """Fine-tune the models in ``stack``, all built like ``model``, and return what happened to each.
 
     ``labels`` is ``(n,)``, or for a span head ``(n, 2)``, the positions of start and end in the windows
     that ``encoded`` then holds; windows, not questions, make up batches and epochs, as in the published
-    recipes. The settings of the ``replicas`` may differ in what leaves the shape of a step alone: rates, schedules,
-    decay, clipping, the constants of Adam.
+    recipes. The settings of the ``replicas`` may differ in all but precision; one with fewer steps ends earlier.
 
-    Each step's loss is the mean over its sequences, however the step is cut into micro-batches: gradients of the
-    parts are weighted and summed, so only rounding depends on the cut, on padding, and on what is trained
-    together. A replica that breaks down leaves the others alone. ``on_step(step, steps, loss)`` is called
-    as losses become known, with their mean over the replicas. ``max_steps`` ends early, on the schedule of the
-    full training.
+    Each step's loss is the mean over its sequences. Only rounding depends on what is trained together. A replica that
+    breaks down leaves the others alone. ``on_step(step, steps, loss)`` is called as losses become known, with their
+    mean over the replicas. ``max_steps`` ends early, on the schedule of the full training.
     """
     started = time.perf_counter()
-    device, shape = stack.device, replicas[0].settings
-    tokens = Tokens(encoded, words_in(encoded.tokens), stack)
-    steps = steps_in_total(
-        len(encoded), shape.batch_size, shape.epochs, shape.drop_last, shape.shuffle_window
-    )
-    run_steps = steps if max_steps is None else min(steps, max_steps)
-    rates = np.array([[learning_rate_at(s, steps, r.settings) for s in range(run_steps)] for r in replicas])
-    ledger = Ledger(rates, device)
-    longest, grain = int(tokens.lengths.max()), grain_of(device.type, shape.precision)
-    encoder = Encoder(model, stack, longest)
+    device = stack.device
+    steps = [_steps(encoded, replica.settings) for replica in replicas]
+    runs = steps if max_steps is None else [min(n, max_steps) for n in steps]
+    rates = [
+        np.array([learning_rate_at(s, whole, r.settings) for s in range(run)])
+        for r, whole, run in zip(replicas, steps, runs, strict=True)
+    ]
+    packer = packer_of(encoded, stack)
+    encoder = Encoder(model, stack, packer.longest)
     optimizer = StackedAdam(stack, [replica.settings for replica in replicas])
+    seeds = torch.tensor([r.seeds.dropout for r in replicas], device=device)
+    masks = Masks(encoder.sites, seeds) if any(site.rate for site in encoder.sites) else None
     target = torch.from_numpy(labels if labels.dtype.kind == "i" else labels.astype(np.float32)).to(device)
-    generators = [torch.Generator(device).manual_seed(r.seeds.dropout) for r in replicas]
-    if overhead_tokens is None:
-        hidden = model.config.hidden_size
-        overhead_tokens = overhead_in_tokens(device.type, hidden, len(replicas), shape.precision)
-    for step, rows in enumerate(_rows(replicas, tokens.lengths, run_steps)):
-        lengths = tokens.lengths[rows]
-        masks = StepMasks(encoder.sites, generators, lengths)
-        losses = torch.zeros(len(replicas), dtype=torch.float64, device=device)
-        computed = 0
-        for columns in micro_batches(lengths.max(axis=0), overhead_tokens, grain):
-            part, own = rows[:, columns], lengths[:, columns]
-            padded = grain.padded(int(own.max()), longest)
-            masks.begin(columns, padded)
-            wanted = target[torch.from_numpy(part).to(device, non_blocking=True)]
-            outputs = encoder(tokens.batch(part, padded), masks)
-            loss = _losses(outputs, wanted, own) / rows.shape[1]
-            loss.sum().backward()
-            losses += loss.detach()
-            computed += own.shape[1] * padded
-        ledger.enter(step, losses, optimizer.step(rates[:, step].tolist()), lengths, computed)
-        if (step + 1) % _READ_EVERY[device.type] == 0 or step + 1 == run_steps:
+    counter = torch.zeros((), dtype=torch.int64, device=device)
+    ledger, last = Ledger(rates, device), max(runs) - 1
+    for step, rows in enumerate(_rows(replicas, packer.lengths, runs)):
+        packed = packer.pack(rows)
+        kept = None if masks is None else masks.at(counter, packed.replica, packed.token)
+        wanted = target[send([np.concatenate(rows)], device)[0]]
+        losses = _losses(encoder(packed, kept), packed, wanted)
+        scaled = losses if optimizer.scaling is None else losses * optimizer.scaling.scales
+        scaled.sum().backward()  # type: ignore[no-untyped-call]
+        active = [r for r, n in enumerate(runs) if step < n]
+        norms = optimizer.step([float(rate[step]) if step < len(rate) else 0.0 for rate in rates], active)
+        ledger.enter(step, losses.detach(), norms, packed.counts)
+        counter += 1
+        if (step + 1) % _READ_EVERY[device.type] == 0 or step == last:
             mean = ledger.read(step)
             if on_step is not None:
-                on_step(step + 1, run_steps, float("nan") if mean is None else mean)
+                on_step(step + 1, last + 1, float("nan") if mean is None else mean)
             if mean is None:
                 break
     return ledger.records(stack.weights, time.perf_counter() - started)
 
 
-def _rows(replicas: Sequence[Replica], lengths: NDArray[np.int64], steps: int) -> Iterator[NDArray[np.int64]]:
-    """The example numbers of each step, ``(R, B)``, those of a replica from short to long."""
-    orders = [rows_of_steps(lengths, r.settings, steps, r.seeds.order) for r in replicas]
-    for rows in map(np.stack, zip(*orders, strict=True)):
-        yield np.take_along_axis(rows, lengths[rows].argsort(axis=1, kind="stable"), axis=1)
+def _steps(encoded: Encoded, settings: Hyperparameters) -> int:
+    """Optimizer steps of a whole training."""
+    return steps_in_total(
+        len(encoded), settings.batch_size, settings.epochs, settings.drop_last, settings.shuffle_window
+    )
 
 
-def _losses(outputs: torch.Tensor, wanted: torch.Tensor, lengths: NDArray[np.int64]) -> torch.Tensor:
-    """The sum of each replica's losses, ``(R,)``; ``outputs`` are the encoder's, ``lengths`` ``(R, B)``."""
-    flat, target = outputs.flatten(0, 1), wanted.flatten(0, 1)
-    if target.ndim == 2:
-        each = per_window_loss(flat[..., 0], flat[..., 1], target, lengths.ravel())
-    else:
-        each = per_example_loss(flat, target)
-    return each.view(lengths.shape).sum(dim=1)
+def _rows(
+    replicas: Sequence[Replica], lengths: NDArray[np.int64], steps: Sequence[int]
+) -> Iterator[list[NDArray[np.int64]]]:
+    """The example numbers of each step, a replica's from short to long; none where it has ended."""
+    orders = [
+        rows_of_steps(lengths, r.settings, n, r.seeds.order) for r, n in zip(replicas, steps, strict=True)
+    ]
+    nothing = np.zeros(0, dtype=np.int64)
+    for _ in range(max(steps)):
+        rows = [next(order, nothing) for order in orders]
+        yield [own[lengths[own].argsort(kind="stable")] for own in rows]
+
+
+def _losses(outputs: torch.Tensor, packed: Packed, wanted: torch.Tensor) -> torch.Tensor:
+    """The mean of each replica's losses, ``(R,)``, 0 for one without sequences; ``outputs`` are the encoder's."""
+    spans = wanted.ndim == 2
+    each = per_window_loss(outputs, packed, wanted) if spans else per_example_loss(outputs, wanted)
+    # Sums of rows of equal length are taken in the same order each time, sums by index on a GPU are not.
+    own = packed.counts[0]
+    padded = each.new_zeros(len(own) * packed.most).index_put((packed.slots,), each)
+    shares = send([np.maximum(own, 1)], each.device)[0]
+    return padded.view(-1, packed.most).sum(dim=1) / shares

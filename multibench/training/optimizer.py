@@ -10,10 +10,11 @@ import torch
 from multibench.recipes import Hyperparameters
 from multibench.training.stack import Stack
 
-__all__ = ["StackedAdam", "learning_rate_at", "warmup_steps"]
+__all__ = ["LossScaling", "StackedAdam", "learning_rate_at", "warmup_steps"]
 
 # So many steps that Adam's corrections of bias, 1 - beta^steps, are 1.
 _FOR_EVER = 1e9
+_GROW_AFTER = 2_000
 
 
 class StackedAdam:
@@ -29,47 +30,81 @@ class StackedAdam:
         self._stack, self._settings = stack, settings
         self._means = torch.zeros_like(stack.weights)
         self._squares = torch.zeros_like(stack.weights)
-        self._count = torch.zeros((), device=stack.device)
-        self._for_ever = torch.full((), _FOR_EVER, device=stack.device)
+        device = stack.device
+        self._counts = torch.zeros(len(settings), device=device)
+        self._for_ever = torch.full((), _FOR_EVER, device=device)
         limits = [math.inf if s.clip_norm is None else s.clip_norm for s in settings]
-        self._limits = torch.tensor(limits, device=stack.device)
+        self._limits = torch.tensor(limits, device=device)
+        self.scaling = LossScaling(len(settings), device) if stack.precision == "fp16" else None
 
-    def step(self, rates: Sequence[float]) -> torch.Tensor:
-        """One update of replica r at ``rates[r]``; returns the norms before clipping, ``(R,)``.
+    def step(self, rates: Sequence[float], active: Sequence[int] | None = None) -> torch.Tensor:
+        """One update of each replica r in ``active`` (all) at ``rates[r]``; returns norms before clipping, ``(R,)``.
 
-        The gradients are zero afterwards, and the forward pass reads the new weights.
+        The gradients of embeddings are zero afterwards, and the forward pass reads the new weights.
         """
         gradients = self._stack.gradients
         norms: torch.Tensor = torch.linalg.vector_norm(gradients, dim=1)
+        scales = torch.ones_like(norms) if self.scaling is None else self.scaling.scales
+        norms = norms / scales
         # torch.nn.utils.clip_grad_norm_ multiplies by the inverse of this.
-        divisors = ((norms + 1e-6) / self._limits).clamp(min=1.0)
-        self._count += 1
-        decaying = self._stack.decaying
-        for replica, (settings, rate) in enumerate(zip(self._settings, rates, strict=True)):
-            for columns, decay in (
-                (slice(0, decaying), settings.weight_decay),
-                (slice(decaying, None), 0.0),
-            ):
-                torch._fused_adamw_(
-                    [self._stack.weights[replica, columns]],
-                    [gradients[replica, columns]],
-                    [self._means[replica, columns]],
-                    [self._squares[replica, columns]],
-                    [],
-                    [self._count if settings.optimizer == "adamw" else self._for_ever],
-                    lr=rate,
-                    beta1=settings.beta1,
-                    beta2=settings.beta2,
-                    weight_decay=decay,
-                    eps=settings.epsilon,
-                    amsgrad=False,
-                    maximize=False,
-                    grad_scale=divisors[replica],
-                )
-            self._stack.shrink(replica, 1 - rate * settings.weight_decay)
-        gradients.zero_()
+        divisors = ((norms + 1e-6) / self._limits).clamp(min=1.0) * scales
+        skipped = None
+        if self.scaling is not None:
+            skipped = self.scaling.skipped(norms)
+            self._counts += 1 - skipped
+        else:
+            self._counts += 1
+        for replica in range(len(rates)) if active is None else active:
+            found = None if skipped is None else skipped[replica]
+            self._update(replica, rates[replica], divisors[replica], found)
+        self._stack.embedding_gradients.zero_()
         self._stack.refresh()
         return norms
+
+    def _update(self, replica: int, rate: float, divisor: torch.Tensor, skipped: torch.Tensor | None) -> None:
+        settings, stack, decaying = self._settings[replica], self._stack, self._stack.decaying
+        count = self._counts[replica] if settings.optimizer == "adamw" else self._for_ever
+        for columns, decay in ((slice(0, decaying), settings.weight_decay), (slice(decaying, None), 0.0)):
+            torch._fused_adamw_(
+                [stack.weights[replica, columns]],
+                [stack.gradients[replica, columns]],
+                [self._means[replica, columns]],
+                [self._squares[replica, columns]],
+                [],
+                [count],
+                lr=rate,
+                beta1=settings.beta1,
+                beta2=settings.beta2,
+                weight_decay=decay,
+                eps=settings.epsilon,
+                amsgrad=False,
+                maximize=False,
+                grad_scale=divisor,
+                found_inf=skipped,
+            )
+        # Of a step that is skipped the decay of words that training does not meet, some 1e-6, is not taken back.
+        stack.shrink(replica, 1 - rate * settings.weight_decay)
+
+
+class LossScaling:
+    """What each replica's loss is multiplied by in fp16, so that small gradients do not vanish.
+
+    As in Micikevicius et al. 2018 (arXiv 1710.03740): a step whose gradients are not finite is skipped, and halves the
+    scale; 2,000 good ones in a row double it. All on the device.
+    """
+
+    def __init__(self, replicas: int, device: torch.device) -> None:
+        self.scales = torch.full((replicas,), 65_536.0, device=device)
+        self._good = torch.zeros(replicas, device=device)
+
+    def skipped(self, norms: torch.Tensor) -> torch.Tensor:
+        """1 for replicas whose step is to be skipped, else 0, float32 ``(R,)``; scales are the next step's then."""
+        bad = (~torch.isfinite(norms)).float()
+        self._good = (self._good + 1) * (1 - bad)
+        grown = self._good >= _GROW_AFTER
+        self._good = torch.where(grown, 0.0, self._good)
+        self.scales = self.scales * (1 - 0.5 * bad) * torch.where(grown, 2.0, 1.0)
+        return bad
 
 
 def warmup_steps(settings: Hyperparameters, steps: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +33,8 @@ class Divergence:
 class TrainingRecord:
     """What happened in each optimizer step; arrays are ``(steps,)``.
 
-    ``gradient_norms`` are before clipping. ``tokens`` counts real tokens, ``computed_tokens`` those
-    with padding. ``seconds`` is wall time; of replicas trained together, each one's share of it.
+    ``gradient_norms`` are before clipping. ``tokens`` counts real tokens, ``computed_tokens`` the rows of products,
+    with those that nobody reads. ``seconds`` is wall time; of replicas trained together, each one's share of it by tokens.
     """
 
     losses: NDArray[np.float64]
@@ -49,65 +50,69 @@ class TrainingRecord:
 class Ledger:
     """The steps of R replicas; what a GPU computes stays on it until ``read``.
 
-    ``rates`` ``(R, steps)`` are the learning rates.
+    ``rates[r]`` ``(steps of r,)`` are the learning rates: those of a replica with fewer steps end earlier.
     """
 
-    def __init__(self, rates: NDArray[np.float64], device: torch.device) -> None:
+    def __init__(self, rates: Sequence[NDArray[np.float64]], device: torch.device) -> None:
         self._rates = rates
-        self._losses = torch.full(rates.shape, float("nan"), dtype=torch.float64, device=device)
+        shape = len(rates), max(map(len, rates))
+        self._losses = torch.full(shape, float("nan"), dtype=torch.float64, device=device)
         self._norms = torch.full_like(self._losses, float("nan"))
-        self._counts = np.zeros((3, *rates.shape), dtype=np.int64)
+        self._counts = np.zeros((3, *shape), dtype=np.int64)
         self._read = 0
         self.divergences: list[Divergence | None] = [None] * len(rates)
 
-    def enter(
-        self, step: int, losses: torch.Tensor, norms: torch.Tensor, lengths: NDArray[np.int64], computed: int
-    ) -> None:
-        """A step's losses and norms ``(R,)``, its sequences' lengths ``(R, B)``, and the tokens computed a replica."""
+    def enter(self, step: int, losses: torch.Tensor, norms: torch.Tensor, counts: NDArray[np.int64]) -> None:
+        """A step's losses and norms ``(R,)``; ``counts`` ``(3, R)`` its sequences, tokens, and tokens computed."""
         self._losses[:, step] = losses
         self._norms[:, step] = norms
-        self._counts[0, :, step] = lengths.shape[1]
-        self._counts[1, :, step] = lengths.sum(axis=1)
-        self._counts[2, :, step] = computed
+        self._counts[:, :, step] = counts
 
     def read(self, step: int) -> float | None:
-        """Look at all steps up to ``step``: the mean of the last losses, None once every replica has broken down."""
+        """Look at all steps up to ``step``: the mean of the last losses, None once no replica goes on."""
         known = self._losses[:, : step + 1].cpu().numpy()
         for replica, losses in enumerate(known):
             if self.divergences[replica] is None:
                 self.divergences[replica] = self._first_divergence(replica, losses)
         self._read = step + 1
-        going = [losses[-1] for losses, d in zip(known, self.divergences, strict=True) if d is None]
+        going = [
+            losses[-1]
+            for losses, rates, d in zip(known, self._rates, self.divergences, strict=True)
+            if d is None and len(rates) > step
+        ]
         return float(np.mean(going)) if going else None
 
     def _first_divergence(self, replica: int, losses: NDArray[np.float64]) -> Divergence | None:
-        for step in range(self._read, len(losses)):
+        for step in range(self._read, min(len(losses), len(self._rates[replica]))):
             if not np.isfinite(losses[step]):
                 before = losses[step - 1] if step else float("nan")
-                rate = float(self._rates[replica, step])
+                rate = float(self._rates[replica][step])
                 return Divergence(step, float(losses[step]), float(before), rate)
         return None
 
     def records(self, weights: torch.Tensor, seconds: float) -> list[TrainingRecord]:
         """One for each replica; ``weights`` ``(R, P)`` are what the last step left, ``seconds`` the time of all."""
         losses, norms = self._losses.cpu().numpy(), self._norms.cpu().numpy()
+        finite = torch.isfinite(weights).all(dim=1).tolist()
+        tokens = self._counts[2].sum(axis=1)
+        share = tokens / max(1, tokens.sum())
         found = []
         for replica, divergence in enumerate(self.divergences):
-            steps = self._read if divergence is None else divergence.step + 1
-            if divergence is None and not bool(torch.isfinite(weights[replica]).all()):
+            steps = min(self._read, len(self._rates[replica])) if divergence is None else divergence.step + 1
+            if divergence is None and not finite[replica]:
                 # The last update itself broke the weights; no later loss was there to show it.
-                rate = float(self._rates[replica, steps - 1])
+                rate = float(self._rates[replica][steps - 1])
                 divergence = Divergence(steps - 1, float("nan"), float(losses[replica, steps - 1]), rate)
-            examples, tokens, computed = self._counts[:, replica, :steps].sum(axis=1).tolist()
+            examples, real, computed = self._counts[:, replica, :steps].sum(axis=1).tolist()
             found.append(
                 TrainingRecord(
                     losses=losses[replica, :steps],
-                    learning_rates=self._rates[replica, :steps],
+                    learning_rates=self._rates[replica][:steps],
                     gradient_norms=norms[replica, :steps],
                     examples=examples,
-                    tokens=tokens,
+                    tokens=real,
                     computed_tokens=computed,
-                    seconds=seconds / len(self.divergences),
+                    seconds=seconds * float(share[replica]),
                     divergence=divergence,
                 )
             )

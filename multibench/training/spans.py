@@ -10,30 +10,26 @@ from numpy.typing import NDArray
 
 from multibench.errors import StatisticsError
 from multibench.tasks.spans import EncodedSpans
+from multibench.training.packing import Packed
 
 __all__ = ["BestAnswers", "best_answers", "per_window_loss"]
 
 
-def per_window_loss(
-    starts: torch.Tensor, ends: torch.Tensor, targets: torch.Tensor, lengths: NDArray[np.int64]
-) -> torch.Tensor:
-    """Mean of the cross-entropies of start and end, ``(n,)`` in float32.
+def per_window_loss(scores: torch.Tensor, packed: Packed, targets: torch.Tensor) -> torch.Tensor:
+    """Mean of the cross-entropies of start and end, ``(S,)`` in float32.
 
-    ``starts`` and ``ends`` are scores ``(n, longest)``, ``targets`` ``(n, 2)`` positions, ``lengths``
-    ``(n,)`` tokens of each window. Only a window's own positions compete: with padding among them, as
-    in Google's code and Hugging Face's models, the loss would depend on what a window is padded to.
+    ``scores`` are ``(N, 2)``, one row a token of the windows ``packed``, ``targets`` ``(S, 2)`` positions. Only a
+    window's own positions compete: with padding among them, as in Google's code and Hugging Face's models, the loss
+    would depend on what a window is padded to.
     """
-    losses = []
-    padding: torch.Tensor | None = None
-    if lengths.min() != lengths.max():
-        own = torch.from_numpy(np.arange(starts.shape[1]) < lengths[:, None])
-        padding = ~own.to(starts.device, non_blocking=True)
-    for scores, target in ((starts, targets[:, 0]), (ends, targets[:, 1])):
-        scores = scores.float()
-        if padding is not None:
-            scores = scores.masked_fill(padding, float("-inf"))
-        losses.append(torch.nn.functional.cross_entropy(scores, target, reduction="none"))
-    return (losses[0] + losses[1]) / 2
+    position = torch.arange(packed.longest, device=scores.device)
+    sizes = packed.sizes[:, None]
+    rows = packed.first[:, None] + torch.minimum(position, sizes - 1)
+    padded = scores.float()[rows].masked_fill((position >= sizes)[..., None], float("-inf"))
+    start, end = (
+        torch.nn.functional.cross_entropy(padded[..., k], targets[:, k], reduction="none") for k in (0, 1)
+    )
+    return (start + end) / 2
 
 
 @dataclass(frozen=True, eq=False)

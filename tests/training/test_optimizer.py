@@ -79,7 +79,7 @@ def test_replicas_equal_torchs_adamw_and_clipping_each_with_its_own_settings() -
                 group["lr"] = rates[r]
             reference[r].step()
         np.testing.assert_allclose(adam.step(rates).numpy(), expected, rtol=1e-5)
-        assert not stack.gradients.any()
+        assert not stack.embedding_gradients.any()
     for r, model in enumerate(models):
         stack.store(r, base)
         for (name, mine), theirs in zip(base.named_parameters(), model.parameters(), strict=True):

@@ -16,10 +16,12 @@ from multibench.checkpoints.load import initialise_head
 from multibench.recipes import Hyperparameters
 from multibench.seeds import derive_seeds
 from multibench.tasks.encode import Encoded
+from multibench.training import packing
 from multibench.training.batching import Grain
-from multibench.training.encoder import Encoder, Tokens
+from multibench.training.encoder import Encoder
 from multibench.training.loop import Replica, train, train_together
-from multibench.training.predict import predict, predict_spans
+from multibench.training.packing import packer_of
+from multibench.training.predict import predict, predict_spans, predict_together
 from multibench.training.record import TrainingRecord
 from multibench.training.stack import Stack, words_in
 
@@ -98,7 +100,7 @@ def _together(
     model: PreTrainedModel, kind: str, each: list[Replica], steps: int = 100
 ) -> tuple[list[TrainingRecord], list[np.ndarray]]:
     """Records, and outputs of the trained models."""
-    stack = Stack(model, len(each), words_in(ENCODED.tokens), half=each[0].settings.precision == "bf16")
+    stack = Stack(model, len(each), words_in(ENCODED.tokens), each[0].settings.precision)
     for r, replica in enumerate(each):
         initialise_head(model, replica.seeds.head)
         stack.load(r, model)
@@ -133,12 +135,13 @@ def test_the_encoder_equals_transformers_own(architecture: str, kind: str) -> No
         for own, parameter in zip(base.parameters(), models[1].parameters(), strict=True):
             own.copy_(parameter)
     stack.load(1, base)
-    rows = np.array([[4, 7, 1], [30, 2, 16]])
-    outputs = Encoder(base, stack, 64)(
-        Tokens(ENCODED, words, stack).batch(rows, int(ENCODED.lengths[rows].max()))
-    )
+    # Of unequal numbers: each replica's from short to long.
+    rows = [np.array(sorted(part, key=lambda n: ENCODED.lengths[n])) for part in ([4, 7, 1], [30, 2])]
+    packed = packer_of(ENCODED, stack).pack(rows)
+    outputs = Encoder(base, stack, 64)(packed)
     weight = torch.linspace(-1, 1, outputs.numel()).view(outputs.shape)
     total = torch.zeros(())
+    begin = 0
     for r, model in enumerate(models):
         ids, mask, types = (torch.from_numpy(part) for part in ENCODED.padded(rows[r]))
         inputs = {"input_ids": ids, "attention_mask": mask}
@@ -146,17 +149,15 @@ def test_the_encoder_equals_transformers_own(architecture: str, kind: str) -> No
             inputs["token_type_ids"] = types
         found = model(**inputs)
         if kind == "span":
-            expected = torch.stack([found.start_logits, found.end_logits], dim=2)
-            keep = mask.bool()
-            mine = outputs[r, :, : ids.shape[1]]
-            torch.testing.assert_close(mine[keep], expected[keep], atol=2e-6, rtol=1e-5)
-            own = weight[r, :, : ids.shape[1]]
-            (expected * own * keep[..., None]).sum().backward()
-            total = total + (mine * own * keep[..., None]).sum()
+            expected = torch.stack([found.start_logits, found.end_logits], dim=2)[mask.bool()]
         else:
-            torch.testing.assert_close(outputs[r], found.logits, atol=2e-6, rtol=1e-5)
-            (found.logits * weight[r]).sum().backward()
-            total = total + (outputs[r] * weight[r]).sum()
+            expected = found.logits
+        own = slice(begin, begin + len(expected))
+        begin += len(expected)
+        torch.testing.assert_close(outputs[own], expected, atol=2e-6, rtol=1e-5)
+        (expected * weight[own]).sum().backward()
+        total = total + (outputs[own] * weight[own]).sum()
+    assert begin == len(outputs)
     total.backward()
     gradients = Stack(base, 2, words)
     gradients.weights.copy_(stack.gradients)
@@ -239,35 +240,90 @@ def test_no_step_waits_for_the_gpu(kind: str) -> None:
 
 
 def test_few_shapes_of_bfloat16_change_rounding_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Padding to 16 tokens and cuts at every fourth sequence, against neither, with dropout."""
+    """Rows that nobody reads and buckets of few sizes, against neither, with dropout."""
     settings = SETTINGS.model_copy(update={"precision": "bf16", "batch_size": 9})
     losses, computed = [], []
     for grain in (None, Grain()):
         if grain is not None:
-            monkeypatch.setattr("multibench.training.loop.grain_of", lambda *_, grain=grain: grain)
+            monkeypatch.setattr(packing, "grain_of", lambda *_, grain=grain: grain)
         record = train(
             _model(dropout=0.1), ENCODED, _labels("classification"), settings, derive_seeds(0), max_steps=20
         )
         losses.append(record.losses)
         computed.append(record.computed_tokens)
+        assert record.tokens <= record.computed_tokens
     np.testing.assert_allclose(losses[0], losses[1], atol=0.03)
-    assert computed[0] > computed[1]
+    assert computed[0] > computed[1] == record.tokens
 
 
-@pytest.mark.parametrize("overhead", [0, 20])
-def test_dropout_depends_on_neither_padding_nor_the_cut(overhead: int) -> None:
-    """Masks belong to tokens: however a step is cut, each token meets the same ones."""
+def test_neither_buckets_nor_segments_change_more_than_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropout belongs to tokens: however sequences and replicas are laid out, each meets the same masks."""
     losses = []
-    first, labels = EACH[0], _labels("classification")
-    for tokens in (overhead, 100_000):
-        model = _model(dropout=0.3)
-        record = train(
-            model, ENCODED, labels, first.settings, first.seeds, overhead_tokens=tokens, max_steps=20
-        )
-        losses.append(record.losses)
+    for overhead, slack in ((0, 0.0), (10**6, 1.0), (40, 0.05)):
+        monkeypatch.setattr(packing, "overhead_in_tokens", lambda *_, n=overhead: n)
+        monkeypatch.setattr(packing, "_SLACK", {"cpu": slack})
+        records, _ = _together(_model(dropout=0.3), "classification", EACH, steps=20)
+        losses.append(np.stack([record.losses for record in records]))
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-5, rtol=0)
-    without = train(_model(), ENCODED, labels, first.settings, first.seeds, max_steps=20)
-    assert np.abs(losses[0] - without.losses).max() > 0.01
+    np.testing.assert_allclose(losses[0], losses[2], atol=1e-5, rtol=0)
+    without, _ = _together(_model(), "classification", EACH, steps=20)
+    assert np.abs(losses[0] - np.stack([record.losses for record in without])).max() > 0.01
+
+
+@pytest.mark.parametrize("architecture", ["Bert", "MegatronBert"])
+def test_runs_of_several_checkpoints_and_batch_sizes_equal_their_runs_alone(architecture: str) -> None:
+    """Other weights, embeddings that training does not meet included, other batches, another number of steps."""
+    models = [_model(architecture, dropout=0.1) for _ in range(3)]
+    with torch.no_grad():
+        for factor, model in zip((1.0, 1.1, 0.9), models, strict=True):
+            for parameter in model.parameters():
+                parameter.mul_(factor)
+    changes = [{}, {"batch_size": 5, "epochs": 7}, {"batch_size": 16, "epochs": 11, "batching": "bucketed"}]
+    each = [Replica(SETTINGS.model_copy(update=change), derive_seeds(k)) for k, change in enumerate(changes)]
+    labels = _labels("classification")
+    stack = Stack(models[0], 3, words_in(ENCODED.tokens))
+    for r, model in enumerate(models):
+        stack.load(r, model)
+    records = train_together(models[0], stack, ENCODED, labels, each)
+    assert sorted(len(record.losses) for record in records) == [44, 91, 104]
+    every = Encoded(
+        np.concatenate([ENCODED.tokens, np.arange(VOCABULARY, dtype=np.int32)]),
+        np.append(ENCODED.starts, [ENCODED.starts[-1] + 50, ENCODED.starts[-1] + VOCABULARY]),
+        np.append(ENCODED.second, [20, 30]).astype(np.int32),
+        pad_id=0,
+    )
+    outputs = predict_together(models[0], stack, every)
+    for r, (model, replica) in enumerate(zip(models, each, strict=True)):
+        alone = train(model, ENCODED, labels, replica.settings, replica.seeds)
+        np.testing.assert_allclose(records[r].losses, alone.losses, atol=1e-5, rtol=0)
+        np.testing.assert_allclose(outputs[r], predict(model, every), atol=2e-5, rtol=0)
+        assert records[r].tokens == alone.tokens
+        carrier = _model(architecture)
+        stack.store(r, carrier)
+        # All words, those included that no text has.
+        mine, theirs = (one.get_input_embeddings().weight for one in (carrier, model))
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["classification", "span"])
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_predictions_equal_transformers_own(architecture: str, kind: str) -> None:
+    model = _model(architecture, kind)
+    found = (predict_spans if kind == "span" else predict)(model, ENCODED)
+    for n in (0, 17, 60):
+        ids, mask, types = (torch.from_numpy(part) for part in ENCODED.padded(np.array([n])))
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        if architecture != "DistilBert":
+            inputs["token_type_ids"] = types
+        with torch.no_grad():
+            own = model(**inputs)
+        if kind == "span":
+            expected = torch.stack([own.start_logits[0], own.end_logits[0]], dim=1).numpy()
+            np.testing.assert_allclose(
+                found[ENCODED.starts[n] : ENCODED.starts[n + 1]], expected, atol=2e-6, rtol=1e-5
+            )
+        else:
+            np.testing.assert_allclose(found[n], own.logits[0].numpy(), atol=2e-6, rtol=1e-5)
 
 
 def test_repeated_bits_are_equal_and_other_dropout_seeds_matter() -> None:
@@ -307,15 +363,24 @@ def test_replicas_in_bf16_stay_near_fp32() -> None:
         np.testing.assert_allclose(half.losses, full.losses, atol=0.03)
 
 
-def test_bucketed_steps_need_less_padding_alone_and_together() -> None:
-    shares = {}
-    for batching in ("exact", "bucketed"):
-        each = [replace(r, settings=r.settings.model_copy(update={"batching": batching})) for r in EACH]
-        for count in (1, 4):
-            stack = Stack(_model(), count, words_in(ENCODED.tokens))
-            labels = _labels("classification")
-            records = train_together(_model(), stack, ENCODED, labels, each[:count], overhead_tokens=10**6)
-            assert records[0].examples == 13 * len(ENCODED)
-            shares[batching, count] = records[0].computed_tokens / records[0].tokens
-    assert shares["bucketed", 1] < shares["exact", 1] - 0.2
-    assert shares["bucketed", 4] < shares["exact", 4] - 0.2
+def test_replicas_in_fp16_stay_near_fp32_and_skip_steps_that_overflow() -> None:
+    """The first scale, 65,536, is too much for losses of 10,000: steps are skipped until it is not."""
+    each = [replace(r, settings=r.settings.model_copy(update={"precision": "fp16"})) for r in EACH[:2]]
+    half, _ = _together(_model(), "classification", each, steps=8)
+    full, _ = _together(_model(), "classification", EACH[:2], steps=8)
+    for mine, theirs in zip(half, full, strict=True):
+        assert mine.divergence is None
+        assert not np.array_equal(mine.losses, theirs.losses)
+        np.testing.assert_allclose(mine.losses, theirs.losses, atol=0.02)
+
+
+def test_a_packed_step_computes_its_real_tokens() -> None:
+    """Of texts as long as those of MRPC, RTE and MNLI, alone and 20 together, on the layout of a card as well."""
+    for mean, sd in ((53, 19), (67, 34), (39, 20)):
+        rng = np.random.default_rng(0)
+        lengths = np.clip(rng.gamma((mean / sd) ** 2, sd**2 / mean, (20, 32)), 6, 128).astype(int)
+        tokens = lengths.sum(axis=1)
+        for count in (1, 20):
+            for grain, slack in ((32, 0.0), (1, 0.05), (1, 0.0)):
+                layout = packing.Layout.of(tokens[:count].tolist(), grain, slack)
+                assert layout.rows / tokens[:count].sum() <= 1.05
