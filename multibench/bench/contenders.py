@@ -84,7 +84,7 @@ def together(case: Case, replicas: int, warm: Callable[[], object] = lambda: Non
     """So many runs trained by multibench as one computation; 1: a run alone. ``warm`` is called before timing."""
     model = model_of(SIZES[case.size], case.device)
     each = [Replica(case.settings, derive_seeds(k)) for k in range(replicas)]
-    stack = Stack(model, replicas, words_in(case.encoded.tokens), half=case.precision == "bf16")
+    stack = Stack(model, replicas, words_in(case.encoded.tokens), case.precision)
     train_together(model, stack, case.encoded, case.labels, each, max_steps=case.steps)
     warm()
     clock = _begin(case.device)

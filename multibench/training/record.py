@@ -34,7 +34,8 @@ class TrainingRecord:
     """What happened in each optimizer step; arrays are ``(steps,)``.
 
     ``gradient_norms`` are before clipping. ``tokens`` counts real tokens, ``computed_tokens`` the rows of products,
-    with those that nobody reads. ``seconds`` is wall time; of replicas trained together, each one's share of it by tokens.
+    with those that nobody reads. ``seconds`` is wall time; of replicas trained together, each one's share of it by
+    tokens.
     """
 
     losses: NDArray[np.float64]
