@@ -32,8 +32,8 @@ _MASKS = 2.0
 _EMBEDDED, _EMBEDDED_MASK = 2.0, 1.0
 # Numbers kept of each pair of tokens that attend to each other, in each head: weights; and bytes of the mask there.
 _SCORES, _SCORES_MASK = 1.0, 1.0
-# What one layer's backward pass holds beside what was kept: gradients of the states in float32, of the inner ones and of
-# the scores in the precision of products.
+# What one layer's backward pass holds beside what was kept: gradients of the states in float32, those of the inner ones
+# and of the scores in the precision of products.
 _PASSING_HIDDEN, _PASSING_INNER, _PASSING_SCORES = 3.0, 2.0, 3.0
 
 # Lengths of texts spread by this share of their mean (measured: 0.4 to 0.6 of sentence pairs); the largest of the steps

@@ -39,7 +39,7 @@ _WORDS_MET = 0.5
 
 @dataclass(frozen=True)
 class StepWork:
-    """What one replica computes in a step: tokens with whatever padding is computed, and tokens that each attends to."""
+    """What one replica computes in a step: ``tokens``, padding included, each of which attends to ``attended``."""
 
     tokens: float
     attended: float
