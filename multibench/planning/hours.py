@@ -58,8 +58,8 @@ def hours_of(
     """Hours on the cards named ``gpus``, at a measured ``rate`` (see ``read_rate``), and on cards of this machine.
 
     ``found`` are the names that torch gives those. Of one without figures a remark says how to measure it. A plan
-    with nothing left to do has no hours. Raises ``UnknownNameError`` for a name of ``gpus`` that is not known, and ``OptionError`` for a rate that cannot
-    be used.
+    with nothing left to do has no hours. Raises ``UnknownNameError`` for a name of ``gpus`` that is not known, and
+    ``OptionError`` for a rate that cannot be used.
     """
     cards = [find_card(name) for name in gpus]
     measured = None if rate is None else read_rate(rate)
