@@ -15,7 +15,7 @@ from multibench.cli import running
 from multibench.errors import OptionError, UnknownNameError
 from multibench.execution import found
 from multibench.planning import Plan, cards, hours_of
-from multibench.planning.cards import find_card
+from multibench.planning.cards import Precision, find_card
 from multibench.planning.measured import MeasuredRates, read_rate
 from tests.support.command import multibench
 from tests.support.tiny import Bench, make_bench
@@ -61,6 +61,17 @@ def _report(tmp_path: Path, rates: dict[tuple[str, str, int | None], float], **c
     path = tmp_path / "rates.json"
     path.write_text(json.dumps(report), "utf-8")
     return str(path)
+
+
+def _known(value: float | None) -> float:
+    assert value is not None
+    return value
+
+
+def _predicted(plan: Plan, precision: Precision = "bf16") -> float:
+    """Hours on an H100."""
+    (device,) = hours_of(plan, ["h100"]).devices
+    return _known(device.hours[precision])
 
 
 def test_every_card_says_where_its_figures_are_from() -> None:
@@ -127,26 +138,24 @@ def test_json_has_the_same_hours(bench: Bench, plan: Plan) -> None:
 
 def test_hours_follow_from_stacks_and_steps(plan: Plan) -> None:
     (device,) = hours_of(plan, ["h100"]).devices
-    runs = len(plan.runs)
-    assert device.together == runs == 4
+    assert device.together == len(plan.runs) == 4
+    hours = _predicted(plan)
     # A few steps of a tiny model: milliseconds each, whatever the card.
-    assert 1e-6 < device.hours["bf16"] < 1e-3
+    assert 1e-6 < hours < 1e-3
     longer = tuple(
         replace(r, settings=r.settings.model_copy(update={"epochs": 10 * r.settings.epochs}))
         for r in plan.runs
     )
-    (ten,) = hours_of(replace(plan, runs=longer), ["h100"]).devices
-    assert 5 * device.hours["bf16"] < ten.hours["bf16"] < 10.5 * device.hours["bf16"]
-    (alone,) = hours_of(replace(plan, runs=plan.runs[:1]), ["h100"]).devices
-    assert device.hours["bf16"] < 1.5 * alone.hours["bf16"]  # four at a time take little longer than one
+    assert 5 * hours < _predicted(replace(plan, runs=longer)) < 10.5 * hours
+    # Four at a time take little longer than one.
+    assert hours < 1.5 * _predicted(replace(plan, runs=plan.runs[:1]))
 
 
 def test_evaluations_count_alone(plan: Plan) -> None:
-    applied = tuple(replace(run, finetuning_seed=None) for run in plan.runs)
-    (device,) = hours_of(replace(plan, runs=applied), ["h100"]).devices
-    (trained,) = hours_of(plan, ["h100"]).devices
-    assert 0 < device.hours["fp32"] < trained.hours["fp32"]
+    applied = replace(plan, runs=tuple(replace(run, finetuning_seed=None) for run in plan.runs))
+    (device,) = hours_of(applied, ["h100"]).devices
     assert device.together == 1
+    assert 0 < _predicted(applied, "fp32") < _predicted(plan, "fp32")
 
 
 def test_an_unknown_size_has_no_hours(plan: Plan) -> None:
@@ -224,7 +233,7 @@ def test_a_card_that_does_not_answer_is_none(tmp_path: Path, monkeypatch: pytest
 def test_a_given_rate(bench: Bench, plan: Plan) -> None:
     (device,) = hours_of(plan, rate="6e13").devices
     assert device.kind == "given"
-    assert device.hours == {"fp32": pytest.approx(plan.cost().flops / 6e13 / 3600)}
+    assert device.hours == {"fp32": pytest.approx(_known(plan.cost().flops) / 6e13 / 3600)}
     shown = multibench("plan", bench.suite, *bench.options, "--rate", "6e13").out
     assert "at the rate given, 60 TFLOP/s" in shown
 
@@ -282,14 +291,14 @@ def test_rates_are_those_of_models_and_stacks_like_it(plan: Plan, tmp_path: Path
     assert found.precisions == ("fp32", "bf16")
     architecture = plan.runs[0].checkpoint.architecture
 
-    def rate(layers: int, hidden: int, replicas: int, precision: str = "fp32") -> float | None:
+    def rate(layers: int, hidden: int, replicas: int, precision: Precision = "fp32") -> float | None:
         shape = replace(architecture, layers=layers, hidden=hidden, intermediate=4 * hidden)
         return found._rate(shape, replicas, precision)
 
     assert rate(2, 128, 1) == 1e12
     assert rate(2, 128, 3) == 1e12
     assert rate(2, 128, 5) == 4e12
-    assert 1e12 < rate(4, 256, 1) < rate(8, 512, 1) < 1e13  # between those that were measured
+    assert 1e12 < _known(rate(4, 256, 1)) < _known(rate(8, 512, 1)) < 1e13  # between those that were measured
     assert rate(12, 768, 1) == pytest.approx(1e13)
     assert rate(24, 1024, 1) == 1e13  # larger: as fast as the largest
     assert rate(1, 128, 1) == 5e11  # smaller: as long as the smallest
@@ -305,8 +314,8 @@ def test_hours_at_measured_rates(plan: Plan, tmp_path: Path) -> None:
     path = _report(tmp_path, {("own", "fp32", 4): 1e9, ("own", "bf16", 4): 2e9}, sizes={"own": shape})
     (device,) = hours_of(plan, rate=path).devices
     assert device.hours == {
-        "fp32": pytest.approx(plan.cost().flops / 1e9 / 3600),
-        "bf16": pytest.approx(plan.cost().flops / 2e9 / 3600),
+        "fp32": pytest.approx(_known(plan.cost().flops) / 1e9 / 3600),
+        "bf16": pytest.approx(_known(plan.cost().flops) / 2e9 / 3600),
     }
     far = _report(tmp_path, {("base", "fp32", 4): 1e13})
     (device,) = hours_of(plan, rate=far).devices
@@ -334,7 +343,7 @@ def test_runs_made_on_a_card_of_this_machine_give_its_rate(plan: Plan) -> None:
     ]
     known = replace(plan, manifests={str(k): one for k, one in enumerate(stored)})
     (device,) = hours_of(known).devices
-    flops = plan.cost().flops
+    flops = _known(plan.cost().flops)
     assert device.device == "NVIDIA X"
     assert device.basis == "measured in 4 finished runs on this machine"
     assert device.hours == {
