@@ -24,7 +24,8 @@ def plan_summary(plan: Plan, hours: PlanHours | None = None) -> dict[str, Any]:
     return {
         **_totals(plan),
         "hours_by_device": [device.to_dict() for device in hours.devices],
-        "remarks": [*plan.remarks, *hours.remarks],
+        "hours_remarks": list(hours.remarks),
+        "remarks": list(plan.remarks),
         "list": [
             {
                 "run_id": run.run_id,
