@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from multibench import network
 from multibench.checkpoints import find
 from multibench.errors import ResultsError, UnavailableError
-from multibench.planning import Plan, Replicas, Workers, choose_workers, groups_left, make_plan
+from multibench.planning import (
+    Plan,
+    PlanHours,
+    Replicas,
+    Workers,
+    choose_workers,
+    groups_left,
+    hours_of,
+    make_plan,
+)
 from multibench.results import Results, RunStore
 from multibench.results.frame import find_stores
 from multibench.results.store import writing
@@ -53,6 +62,7 @@ __all__ = [
     "init",
     "instances",
     "plan",
+    "plan_hours",
     "power",
     "references",
     "report",
@@ -134,6 +144,18 @@ def plan(
     loaded = load_suite(suite, overrides)
     with network.staying_offline():
         return make_plan(loaded, RunStore(results / loaded.name), _sources(loaded, data), checkpoints)
+
+
+def plan_hours(made: Plan, gpus: Sequence[str] = (), rate: str | None = None) -> PlanHours:
+    """Hours of the missing runs on cards: those named ``gpus``, and any that torch finds on this machine.
+
+    Predictions are called so. ``rate`` is a measured one: operations a second, such as ``"6e13"``, or a file that
+    ``multibench bench --format json`` wrote. Raises ``UnknownNameError`` for a card without figures, and
+    ``OptionError`` for a rate that cannot be used.
+    """
+    from multibench.execution.found import found_cards
+
+    return hours_of(made, gpus, rate, found_cards())
 
 
 def fetch(

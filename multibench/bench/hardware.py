@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from multibench.planning import memory
 
 __all__ = ["Hardware", "measure_hardware", "now"]
 
@@ -24,6 +26,14 @@ class Hardware:
     threads: int
     products: dict[str, float]
     copying: float
+    kind: str
+    """cpu or cuda."""
+    memory: int
+    """Bytes: a GPU's own, or those that this process may have."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return asdict(self)
 
     def sentence(self) -> str:
         """All of it, for a person."""
@@ -46,7 +56,9 @@ def measure_hardware(device: torch.device) -> Hardware:
     target = torch.empty_like(source)
     seconds = _best_seconds(lambda: target.copy_(source), device)
     name = torch.cuda.get_device_name(device) if gpu else _processor()
-    return Hardware(name, torch.get_num_threads(), products, 8 * source.numel() / seconds)
+    held = torch.cuda.get_device_properties(device).total_memory if gpu else memory()
+    copying = 8 * source.numel() / seconds
+    return Hardware(name, torch.get_num_threads(), products, copying, device.type, held)
 
 
 def now(device: torch.device) -> float:

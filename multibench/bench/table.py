@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Literal
 
@@ -22,6 +22,7 @@ from multibench.tasks import find_task
 __all__ = ["bench"]
 
 Precision = Literal["fp32", "bf16"]
+_FOR_PROGRAMS = ("replicas", "operations per second")
 _PADDED, _DYNAMIC = "transformers, padded to 128", "transformers, padded to the longest"
 
 
@@ -62,12 +63,13 @@ def bench(
                 _PADDED: partial(plain, case, "max"),
                 _DYNAMIC: partial(plain, case, "longest"),
             }
+            stacked: dict[str, int] = {}  # of what is not ours nothing
             for count in replicas:
                 name = "multibench, a run alone" if count == 1 else f"multibench, {count} runs together"
                 # As many steps of a run in all; a GPU needs some to show more than their set-up.
                 least = 2 if chosen.type == "cpu" else 10
                 fewer = replace(case, steps=max(least, round(steps / count)))
-                ways[name] = partial(together, fewer, count)
+                ways[name], stacked[name] = partial(together, fewer, count), count
             found: dict[str, list[Speed]] = {name: [] for name in ways}
             for _ in range(repeats):
                 for name, way in ways.items():
@@ -87,16 +89,21 @@ def bench(
                         "times padded to the longest": _times(own.examples / speed[_DYNAMIC].examples),
                         "of the device's rate": share(own.share_of(hardware.products[precision], case)),
                         "memory [GB]": None if own.memory is None else _number(own.memory / 1e9, "GB"),
+                        # For `plan --rate`: in JSON alone.
+                        "replicas": stacked.get(name),
+                        "operations per second": own.tokens * SIZES[size].operations_per_token,
                     }
                 )
-    columns = [name for name in rows[0] if any(row[name] is not None for row in rows)] if rows else []
+    shown = [name for name in rows[0] if name not in _FOR_PROGRAMS] if rows else []
+    columns = [name for name in shown if any(row[name] is not None for row in rows)]
     notes = (
         hardware.sentence() + ".",
         f"Random weights; texts as long as those of {task}; batches of {batch_size}; medians of {repeats} times "
         f"{steps} steps, interleaved. Start-up is not counted: a script pays it for every run, multibench once.",
         "Rates are of all runs together, shares of the device's rate those of real tokens, without padding.",
     )
-    return Table("Speed of fine-tuning", tuple(columns), tuple(rows), notes)
+    extra = {"device": hardware.to_dict(), "sizes": {size: asdict(SIZES[size]) for size in sizes}}
+    return Table("Speed of fine-tuning", tuple(columns), tuple(rows), notes, extra)
 
 
 def _median(speeds: list[Speed]) -> Speed:

@@ -36,6 +36,7 @@ def bench(
     """Examples a second on this machine: a plain script of transformers, a run alone, runs together.
 
     The smallest size is measured if no --size is given. Needs no files and no network.
+    What --format json prints is a file for `plan --rate`.
     """
     from multibench import api
 

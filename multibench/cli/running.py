@@ -25,6 +25,10 @@ from multibench.cli.common import (
 
 __all__ = ["add_verbs"]
 
+_GPU_HELP = (
+    "Predict hours on this card: h100, h100-pcie, h200, a100, a100-pcie, a100-40gb, l40s, l4, t4, v100 or rtx4090; may "
+    "be repeated. One that torch finds here is added."
+)
 _STOPPED = "Stopped. Finished runs are stored; the same command goes on where it stopped."
 
 
@@ -113,16 +117,32 @@ def plan(
     explain: Annotated[
         bool, typer.Option("--explain", help="Also how runs would be trained, how many together, and why.")
     ] = False,
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option("--gpu", metavar="CARD", help=_GPU_HELP),
+    ] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            "--rate",
+            metavar="FLOP/S|FILE",
+            help="Hours at a measured rate of fine-tuning: FLOP/s, such as 6e13, or a file of `bench --format json`.",
+        ),
+    ] = None,
 ) -> None:
-    """The runs of a suite: done, missing, and what the missing ones cost. Fetches nothing."""
+    """The runs of a suite: done, missing, and what the missing ones cost. Fetches nothing.
+
+    Hours are those of this machine's CPU. For a GPU name the card (--gpu), or give a measured rate (--rate).
+    """
     from multibench import api
     from multibench.reports.progress import plan_summary, plan_text
 
     made = api.plan(suite, results, data, checkpoints, set_ or ())
+    hours = api.plan_hours(made, gpu or (), rate)
     if json:
-        print_json(plan_summary(made))
+        print_json(plan_summary(made, hours))
     else:
-        echo(plan_text(made))
+        echo(plan_text(made, hours))
         if explain:
             from multibench.execution.local import choose_device, planning_device
             from multibench.planning import explain as how

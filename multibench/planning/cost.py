@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -132,28 +133,31 @@ def run_cost(
 
 
 def machine_speed(manifests: Iterable[dict[str, Any]]) -> tuple[float, str]:
-    """Floating-point operations a second that fine-tuning may expect here, and where the figure is from.
+    """Floating-point operations a second that fine-tuning may expect of this machine's CPU, and where that is from.
 
-    The median of finished runs made on this machine if there are any, as if all cores were at work as theirs were;
-    else a guess from a short matrix multiplication on the CPU.
+    The median of finished runs made on this CPU if there are any, as if all cores were at work as theirs were;
+    else a guess from a short matrix multiplication. Runs made on a GPU of this machine say nothing about it.
     """
-    import socket
     from statistics import median
 
     available = cores()
     rates = [
         m["training"]["flops_per_second"] * _processes(m["provenance"], available)
         for m in manifests
-        if m.get("training", {}).get("flops_per_second") and m["provenance"]["host"] == socket.gethostname()
+        if m.get("training", {}).get("flops_per_second") and _made_on_this_cpu(m["provenance"])
     ]
     if rates:
         return float(median(rates)), f"measured in {len(rates)} finished runs on this machine"
     return _matmul_rate() * _CPU_EFFICIENCY, "guessed from a short matrix multiplication on this CPU"
 
 
+def _made_on_this_cpu(provenance: Mapping[str, Any]) -> bool:
+    return (provenance["host"], provenance["device"]) == (socket.gethostname(), "cpu")
+
+
 def _processes(provenance: Mapping[str, Any], available: int) -> int:
     """How many processes like the one that made a run the ``available`` cores hold."""
-    return max(1, available // provenance["threads"]) if provenance["device"] == "cpu" else 1
+    return max(1, available // int(provenance["threads"]))
 
 
 def _matmul_rate() -> float:

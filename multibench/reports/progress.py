@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from multibench.planning import Plan, PlannedRun, machine_speed, why_nested
+from multibench.planning import Plan, PlanHours, PlannedRun, machine_speed, why_nested
+from multibench.planning.cards import PRECISIONS
 from multibench.planning.plan import State
 from multibench.reports.tables import Cell, Table
 
@@ -15,12 +16,15 @@ _STATES: tuple[State, ...] = ("done", "collapsed", "diverged", "failed", "missin
 _STATUS = ("done", "collapsed", "diverged", "failed", "running", "missing")
 
 
-def plan_summary(plan: Plan) -> dict[str, Any]:
-    """Counts, costs and every run, ready for JSON."""
+def plan_summary(plan: Plan, hours: PlanHours | None = None) -> dict[str, Any]:
+    """Counts, costs and every run, ready for JSON; ``hours`` are those on other devices than this machine's CPU."""
+    hours = hours or PlanHours()
     settings = {id(run.settings): run.settings for run in plan.runs}  # few, which many runs share
     dumped = {key: setting.model_dump(mode="json") for key, setting in settings.items()}
     return {
         **_totals(plan),
+        "hours_by_device": [device.to_dict() for device in hours.devices],
+        "hours_remarks": list(hours.remarks),
         "remarks": list(plan.remarks),
         "list": [
             {
@@ -59,10 +63,9 @@ def _totals(plan: Plan) -> dict[str, Any]:
     }
 
 
-def plan_text(plan: Plan) -> str:
-    """A page for a person: counts by task, settings, cost of what is missing."""
-    summary = _totals(plan)
-    cost = summary["missing_cost"]
+def plan_text(plan: Plan, hours: PlanHours | None = None) -> str:
+    """A page for a person: counts by task, settings, cost of what is missing, hours on other devices."""
+    summary, hours = _totals(plan), hours or PlanHours()
     by_task: dict[str, list[PlannedRun]] = {}
     for run in plan.runs:
         by_task.setdefault(run.task.name, []).append(run)
@@ -88,16 +91,11 @@ def plan_text(plan: Plan) -> str:
     head = f"{plan.suite.name}: {summary['runs']} runs, {summary['missing']} missing ({recipe})"
     lines = [Table(head, columns, tuple(rows)).render("text")]
     if summary["missing"]:
-        hours = cost["hours"]
-        lines += [
-            "The missing runs cost about",
-            f"  tokens    {cost['tokens']:.3g}",
-            f"  FLOPs     {'unknown' if cost['flops'] is None else format(cost['flops'], '.3g')}",
-            f"  hours     {'unknown' if hours is None else format(hours, ',.0f' if hours >= 10 else '.2g')}"
-            f"  at {cost['flops_per_second'] / 1e9:.0f} GFLOP/s ({cost['flops_per_second_is']})",
-            f"  disk      {_size(cost['result_bytes'])} of results"
-            + (f", {_size(cost['download_bytes'])} of weights to fetch" if cost["download_bytes"] else ""),
-        ]
+        lines += _cost_lines(summary["missing_cost"])
+        if hours.devices:
+            lines += ["", _hours_table(plan, hours)]
+        if hours.remarks:
+            lines += ["", *hours.remarks]
     if design == "shared" and summary["missing"] and _pretraining_seeds(plan) > 1:
         lines += ["", *why_nested(plan)]
     if plan.remarks:
@@ -105,6 +103,44 @@ def plan_text(plan: Plan) -> str:
         more = [f"and {len(plan.remarks) - 5} more such remarks"] if len(plan.remarks) > 5 else []
         lines += ["", *shown, *more]
     return "\n".join(lines)
+
+
+def _cost_lines(cost: dict[str, Any]) -> list[str]:
+    return [
+        "The missing runs cost about",
+        f"  tokens    {cost['tokens']:.3g}",
+        f"  FLOPs     {'unknown' if cost['flops'] is None else format(cost['flops'], '.3g')}",
+        f"  hours     {_hours(cost['hours'])} on this machine's CPU"
+        f" at {cost['flops_per_second'] / 1e9:.0f} GFLOP/s ({cost['flops_per_second_is']})",
+        f"  disk      {_size(cost['result_bytes'])} of results"
+        + (f", {_size(cost['download_bytes'])} of weights to fetch" if cost["download_bytes"] else ""),
+    ]
+
+
+def _hours_table(plan: Plan, hours: PlanHours) -> str:
+    """Hours by device and precision; those that the suite does not ask for stand there for comparison."""
+    rows: list[dict[str, Cell]] = []
+    for device in hours.devices:
+        by_precision: dict[str, Cell] = {
+            p: _hours(device.hours[p]) if p in device.hours else "-" for p in PRECISIONS
+        }
+        together = "" if device.together is None else f"up to {device.together}"
+        rows.append({"device": device.device, **by_precision, "together": together, "basis": device.basis})
+    asked = sorted({str(run.settings.precision) for run in plan.todo()})
+    notes = [
+        f"The suite asks for {' and '.join(asked)}. Hours are those of one device, its runs one stack after another."
+    ]
+    if any(device.kind == "predicted" for device in hours.devices):
+        notes.append(
+            "Predictions follow from data sheets and sizes, without start-up, loading and storing; see "
+            "docs/performance.md."
+        )
+    title = "Hours on other devices, by precision"
+    return Table(title, tuple(rows[0]), tuple(rows), tuple(notes)).render("text").rstrip()
+
+
+def _hours(hours: float | None) -> str:
+    return "unknown" if hours is None else format(hours, ",.0f" if hours >= 10 else ".2g")
 
 
 def _pretraining_seeds(plan: Plan) -> int:

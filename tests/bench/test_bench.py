@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from multibench.bench import SIZES, Case, Speed, bench, measure_hardware, plain, together
 from multibench.cli import app
 from multibench.errors import UnknownNameError
+from multibench.planning.measured import MeasuredRates, read_rate
 
 CPU = torch.device("cpu")
 
@@ -30,6 +32,8 @@ def test_ratios_are_those_of_the_rates_beside_them() -> None:
             assert row["times_padded_to_the_longest"] == pytest.approx(rate / part[1]["examples_s"])
             assert 0 < row["of_the_device_s_rate"] < 1
     assert "memory [GB]" not in table.columns  # known of a GPU only
+    assert [row["replicas"] for row in rows] == [None, None, 1, 2] * 2  # for programs
+    assert not {"replicas", "operations per second"} & set(table.columns)
 
 
 def test_a_name_that_is_none_is_refused() -> None:
@@ -66,7 +70,7 @@ def test_hardware_in_a_sentence() -> None:
     assert "matrix products fp32" in found.sentence()
 
 
-def test_the_verb_prints_a_table() -> None:
+def test_the_verb_prints_a_table(tmp_path: Path) -> None:
     words = [
         "bench",
         "--size",
@@ -84,6 +88,19 @@ def test_the_verb_prints_a_table() -> None:
         app.app, [*words, "--repeats", "1", "--device", "cpu", "--format", "json", "--quiet"]
     )
     assert done.exit_code == 0, done.output
-    training = [row["training"] for row in json.loads(done.output)["rows"]]
+    report = json.loads(done.output)
+    training = [row["training"] for row in report["rows"]]
     assert training[-1] == "multibench, 2 runs together"
+    # `plan --rate` reads it: rates of multibench alone, by the operations of real tokens.
+    path = tmp_path / "rates.json"
+    path.write_text(done.output, "utf-8")
+    found = read_rate(str(path))
+    assert isinstance(found, MeasuredRates)
+    assert (found.name, found.kind) == (report["device"]["name"], "cpu")
+    assert found.memory > 10**8
+    (speed,) = found.speeds
+    row = report["rows"][-1]
+    reached = row["of_the_device_s_rate"] * report["device"]["products"]["fp32"]
+    assert (speed.replicas, speed.weights) == (2, SIZES["tiny"].weights)
+    assert speed.rate == pytest.approx(reached)
     assert CliRunner().invoke(app.app, ["bench", "--replicas", "many"]).exit_code == 2
