@@ -14,6 +14,7 @@ from multibench.results.partition import short_digests
 __all__ = ["generation_remarks"]
 
 _PARTS = {
+    "identity_version": "way of training (dropout masks, products)",
     "checkpoint": "weights",
     "training_data": "training data",
     "task_version": "version of the task",

@@ -11,7 +11,7 @@ from multibench.planning.machine import Device
 from multibench.planning.plan import Plan, PlannedRun
 
 __all__ = [
-    "OWN_NUMBERS",
+    "SHARED",
     "ReplicaChoice",
     "Replicas",
     "alike_runs",
@@ -23,12 +23,21 @@ __all__ = [
 
 Replicas = int | Literal["auto"]
 
-# Hyperparameters that runs trained together may differ in: the others decide the shape of a step.
-OWN_NUMBERS = frozenset(
+# Hyperparameters that runs trained together share: precision, what a sequence is cut to, how much is dropped. In all others
+# each has its own.
+SHARED = frozenset(
     {
-        *("learning_rate", "schedule", "warmup", "warmup_steps", "weight_decay", "clip_norm"),
-        *("optimizer", "beta1", "beta2", "epsilon", "head_init"),
+        *("precision", "max_length", "doc_stride", "window_overlap", "max_question_length"),
+        *("dropout", "attention_dropout", "head_dropout"),
     }
+)
+
+# What of a checkpoint's configuration decides how its weights are laid out and what is computed with them.
+_BUILD = (
+    *("model_type", "hidden_size", "dim", "num_hidden_layers", "n_layers", "num_attention_heads", "n_heads"),
+    *("intermediate_size", "hidden_dim", "hidden_act", "activation", "layer_norm_eps", "vocab_size"),
+    *("max_position_embeddings", "type_vocab_size", "hidden_dropout_prob", "attention_probs_dropout_prob"),
+    *("dropout", "attention_dropout", "qa_dropout", "seq_classif_dropout", "classifier_dropout"),
 )
 
 # Numbers of hidden states in a step from which a processor is busy. On two CPU cores a step of a model with 64 hidden
@@ -73,26 +82,39 @@ def groups_left(plan: Plan, replicas: Replicas, device: Device) -> list[list[Pla
 
 
 def alike_runs(runs: Iterable[PlannedRun]) -> Iterable[list[PlannedRun]]:
-    """``runs`` by what can be trained together."""
+    """``runs`` by what can be trained together, those with as many steps next to each other."""
     alike: dict[Any, list[PlannedRun]] = {}
     for run in runs:
         alike.setdefault(_key(run), []).append(run)
-    return alike.values()
+    return [sorted(members, key=_steps) for members in alike.values()]
+
+
+def _steps(run: PlannedRun) -> float:
+    """Optimizer steps for each training example."""
+    return run.settings.epochs / run.settings.batch_size
 
 
 def _key(run: PlannedRun) -> Any:
     """Equal for runs that can be trained together; a run that trains nothing stays alone."""
     if run.finetuning_seed is None:
         return id(run)
-    shape = tuple((n, v) for n, v in run.settings if n not in OWN_NUMBERS)
-    return run.checkpoint.id, run.task.name, run.task.held_out, shape
+    shape = tuple((n, v) for n, v in run.settings if n in SHARED)
+    return _build(run), run.task.name, run.task.held_out, shape
+
+
+def _build(run: PlannedRun) -> Any:
+    """Equal for checkpoints whose replicas can lie in one stack: of one shape, which read texts alike."""
+    if run.folder is None:
+        return run.checkpoint.id
+    config = run.folder.config
+    return run.folder.vocabulary.digest, tuple(str(config.get(name)) for name in _BUILD)
 
 
 def choose_replicas(runs: Sequence[PlannedRun], replicas: Replicas, device: Device) -> ReplicaChoice:
     """How many of ``runs``, which can be trained together, are trained at a time on ``device``."""
     if replicas != "auto":
         return ReplicaChoice(min(replicas, len(runs)), "as asked for")
-    run = runs[0]
+    run = max(runs, key=_tokens_a_step)
     if run.finetuning_seed is None:
         return ReplicaChoice(1, "it trains nothing")
     hidden, tokens, fills = run.checkpoint.architecture.hidden, _tokens_a_step(run), _FILLS[device.kind]

@@ -17,11 +17,15 @@ __all__ = ["IDENTITY_VERSION", "IMPORT_VERSION", "ImportedIdentity", "RunIdentit
 # All that a run which trains nothing depends on, besides what span tasks add.
 _WITHOUT_TRAINING = ("max_length", "precision")
 
-# Hyperparameters that came after the version below: left out where they are None, so that older ids stay.
-_LATER = ("window_overlap",)
+# Hyperparameters that came later than the versions below, with what runs had before: left out of the id there, so that
+# older ids stay.
+_LATER: dict[str, Any] = {"window_overlap": None}
 
-# Raised whenever the meaning of a field changes or a field is added: old runs then count as other runs.
-IDENTITY_VERSION = 1
+# Raised when the same settings give other numbers than before: old runs then count as other runs. A new field needs no
+# new version, it is left out at its default.
+# 1: dropout masks from a generator of each run. 2: masks by counter, packed steps, predictions in the recipe's precision
+# by the forward pass that trains.
+IDENTITY_VERSION = 2
 # The same for imported runs.
 IMPORT_VERSION = 1
 
@@ -142,5 +146,5 @@ def _decisive(settings: Hyperparameters, spans: bool, trains: bool) -> dict[str,
         name: value
         for name, value in values.items()
         if (spans if name in SPAN_ONLY else trains or name in _WITHOUT_TRAINING)
-        and not (name in _LATER and value is None)
+        and not (name in _LATER and value == _LATER[name])
     }
