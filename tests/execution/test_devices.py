@@ -83,7 +83,12 @@ def test_one_card_is_picked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device("cuda") == choose_device("auto") == torch.device("cuda", 0)
     used: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "set_device", used.append)
-    for device in (torch.device("cpu"), torch.device("cuda"), torch.device("cuda", 0), torch.device("cuda", 2)):
+    for device in (
+        torch.device("cpu"),
+        torch.device("cuda"),
+        torch.device("cuda", 0),
+        torch.device("cuda", 2),
+    ):
         use_device(device)
     assert used == [torch.device("cuda", 2)]
 
@@ -134,6 +139,11 @@ def test_a_name_is_looked_at_without_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
