@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from multibench.checkpoints.convert import convert
     from multibench.checkpoints.verify import verify_checkpoints
     from multibench.exchange import import_google_predictions, import_predictions
+    from multibench.execution.devices import Card
     from multibench.execution.outcome import SuiteOutcome
     from multibench.planning.fetch import Fetched
     from multibench.reference import Reference
@@ -209,18 +211,21 @@ def run(
 ) -> SuiteOutcome:
     """Make the missing runs of the suite file and store them below ``results``.
 
-    ``workers`` processes share them, of ``threads`` CPU threads each; ``auto`` chooses by the work, the cores and the
-    memory. Up to ``replicas`` runs of one checkpoint and task are trained together as one computation; ``auto``
-    chooses by the size of a step.
+    ``device`` is ``auto``, ``cpu``, ``cuda`` (every visible GPU) or ``cuda:N``; whether it answers is looked at before
+    anything is fetched. ``workers`` processes share the runs, of ``threads`` CPU threads each; ``auto`` chooses by the
+    work, the cores and the memory, and on GPUs is one a card. Up to ``replicas`` runs of one checkpoint and task are
+    trained together as one computation; ``auto`` chooses by the size of a step.
 
-    Raises the errors of ``multibench.errors`` for inputs that cannot be used; whatever was finished
-    before stays stored.
+    Raises the errors of ``multibench.errors`` for inputs that cannot be used, and for GPUs that no longer answer;
+    whatever was finished before stays stored.
     """
     # Torch comes last: what is wrong with a suite, its data or its folders is said at once, and that all is done.
     from multibench.execution.claims import Claims
+    from multibench.execution.devices import check_device_name
     from multibench.execution.outcome import SuiteOutcome, count_failed
     from multibench.execution.progress import make_progress
 
+    check_device_name(device)
     if offline:
         network.go_offline()
     network.look_for_hub()
@@ -232,15 +237,19 @@ def run(
         Claims(store.folder / "claims").clear_dead()
     progress = make_progress(quiet)
     sources = _sources(loaded, data)
-    made = make_plan(
-        loaded,
-        store,
-        sources,
-        checkpoints,
-        may_fetch=True,
-        on_fetch=lambda name: progress.say(f"fetching {name}"),
-        verify=True,
-    )
+
+    @cache
+    def cards() -> tuple[Card, ...]:
+        from multibench.execution.breakage import usable_cards
+
+        return usable_cards(device, workers, progress.say)
+
+    def on_fetch(name: str) -> None:
+        cards()
+        progress.say(f"fetching {name}")
+
+    with network.before_fetching(cards):
+        made = make_plan(loaded, store, sources, checkpoints, may_fetch=True, on_fetch=on_fetch, verify=True)
     if retry_failed:
         from multibench.execution.retry import retire_failed
 
@@ -249,17 +258,24 @@ def run(
         with progress:
             progress.open_suite(made, 0)
         return SuiteOutcome({}, count_failed(made, store), 0.0)
-    from multibench.execution.local import choose_device, planning_device, run_plan
+    from multibench.execution.devices import device_of, planning_device, posts
+    from multibench.execution.local import run_plan
     from multibench.execution.workers import extra_workers, run_arguments
 
-    found = planning_device(choose_device(device))
+    found = planning_device(device_of(cards()), len(cards()))
     shared = choose_workers(made, found, workers, threads, replicas)
-    arguments = run_arguments(
-        suite, results, data, checkpoints, overrides, device, shared.threads, offline, replicas
-    )
     count = min(shared.workers, len(groups_left(made, replicas, found)))
+    where = "cuda" if cards() else "cpu"
+    arguments = run_arguments(
+        suite, results, data, checkpoints, overrides, where, shared.threads, offline, replicas
+    )
+    if cards() and (count > 1 or not cards()[0].here):
+        from multibench.execution.supervision import supervise
+
+        return supervise(made, store, progress, posts(cards(), count), arguments, shared.threads)
+    here = cards()[0].name if cards() else "cpu"
     with extra_workers(count - 1, arguments, shared.threads, progress.say):
-        return run_plan(made, store, sources, progress, device, shared.threads, replicas)
+        return run_plan(made, store, sources, progress, here, shared.threads, replicas)
 
 
 def demo(results: Path = Path("results"), *, workers: Workers = "auto", quiet: bool = False) -> Path:

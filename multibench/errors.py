@@ -2,7 +2,7 @@
 
 ::
 
-    MultibenchError            one clear sentence; the command line exits with 2
+    MultibenchError            one clear sentence; the command line exits with ``exit_code``, which is 2
     ├── UnknownNameError       a name that no registry entry has (also a KeyError)
     ├── OptionError            an option of the command line that cannot be read
     ├── NameTakenError         a second registration under one name
@@ -13,7 +13,8 @@
     ├── ResultsError           stored results that cannot be read or trusted
     │   └── SchemaError        results that another version of multibench wrote
     ├── StorageError           a disk that is full, read-only or gone
-    └── UnavailableError       something that would have to be fetched, and cannot be
+    ├── UnavailableError       something that would have to be fetched, and cannot be
+    └── BrokenDeviceError      a GPU that no longer answers; the command line exits with 3
 
 A message says what was given, what was expected and what to do. Interruption by the user is no
 error: ``KeyboardInterrupt`` passes through everything here.
@@ -22,6 +23,7 @@ error: ``KeyboardInterrupt`` passes through everything here.
 from __future__ import annotations
 
 __all__ = [
+    "BrokenDeviceError",
     "CheckpointError",
     "DataError",
     "MultibenchError",
@@ -39,6 +41,9 @@ __all__ = [
 
 class MultibenchError(Exception):
     """Base of all errors here. ``str(error)`` is a sentence meant for a person."""
+
+    exit_code = 2
+    """What the command line ends with."""
 
 
 class UnknownNameError(MultibenchError, KeyError):
@@ -86,3 +91,9 @@ class StorageError(MultibenchError):
 
 class UnavailableError(MultibenchError):
     """Something is not on this machine and could not, or must not, be fetched."""
+
+
+class BrokenDeviceError(MultibenchError):
+    """A GPU does not answer, or no longer: nothing that this process computes on it can be trusted."""
+
+    exit_code = 3

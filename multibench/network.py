@@ -12,15 +12,23 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-__all__ = ["go_offline", "hub_is_reachable", "is_offline", "look_for_hub", "staying_offline"]
+__all__ = [
+    "before_fetching",
+    "go_offline",
+    "hub_is_reachable",
+    "is_offline",
+    "look_for_hub",
+    "staying_offline",
+]
 
 _ATTEMPT_SECONDS = 1.5
+_before_fetching: list[Callable[[], object]] = []
 
 
 _VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE")
@@ -70,9 +78,24 @@ def is_offline() -> bool:
 def hub_is_reachable() -> bool:
     """Whether a connection to the Hub (or to ``HF_ENDPOINT``) can be opened within 1.5 seconds.
 
-    Behind a proxy the connection that is tried is the one to the proxy.
+    Behind a proxy the connection that is tried is the one to the proxy. Whoever asks fetches next: where the answer is
+    yes, what ``before_fetching`` was given is called first, and may raise.
     """
-    return not is_offline() and _attempt(_first_stop()).succeeded()
+    reachable = not is_offline() and _attempt(_first_stop()).succeeded()
+    if reachable:
+        for look in _before_fetching:
+            look()
+    return reachable
+
+
+@contextmanager
+def before_fetching(look: Callable[[], object]) -> Iterator[None]:
+    """Inside, ``look`` is called each time before anything is fetched; an error that it raises ends that."""
+    _before_fetching.append(look)
+    try:
+        yield
+    finally:
+        _before_fetching.remove(look)
 
 
 def look_for_hub() -> None:

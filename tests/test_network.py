@@ -107,3 +107,22 @@ def test_going_offline_tells_the_libraries(monkeypatch: pytest.MonkeyPatch) -> N
     assert os.environ["HF_DATASETS_OFFLINE"] == "1"
     assert network.is_offline()
     assert "huggingface_hub.constants" in sys.modules
+
+
+def test_whoever_is_about_to_fetch_is_stopped_first(listening: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[bool] = []
+
+    def refuse() -> None:
+        looks.append(True)
+        raise ValueError("not on this device")
+
+    with network.before_fetching(refuse):
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{listening}")
+        with pytest.raises(ValueError, match="not on this device"):
+            network.hub_is_reachable()
+        assert looks == [True]
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        assert not network.hub_is_reachable()  # then nothing is fetched
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert network.hub_is_reachable()
+    assert looks == [True]

@@ -13,7 +13,7 @@ from multibench.bench.contenders import Case, Speed, plain, together
 from multibench.bench.hardware import measure_hardware
 from multibench.bench.sizes import SIZES
 from multibench.errors import UnknownNameError
-from multibench.execution.local import choose_device
+from multibench.execution.devices import choose_device, use_device
 from multibench.execution.memory import keep_freed_memory
 from multibench.reports.cells import Cell, Quantity, share
 from multibench.reports.tables import Table
@@ -52,6 +52,7 @@ def bench(
     if threads is not None:
         torch.set_num_threads(threads)
     chosen = choose_device(device)
+    use_device(chosen)
     keep_freed_memory()
     hardware = measure_hardware(chosen)
     rows: list[dict[str, Cell]] = []

@@ -69,13 +69,13 @@ for module in (
 
 
 def main() -> None:
-    """Entry point: errors become one sentence and exit code 2."""
+    """Entry point: errors become one sentence and their exit code, which is 2 if nothing else is said."""
     with patient_streams():
         try:
             _run()
         except MultibenchError as error:
             echo(f"multibench: {' '.join(str(error).splitlines())}", err=True)
-            raise SystemExit(2) from None
+            raise SystemExit(error.exit_code) from None
         except MemoryError:
             echo("multibench: This takes more memory than there is.", err=True)
             raise SystemExit(2) from None

@@ -23,6 +23,7 @@ __all__ = [
     "AcceptOption",
     "CheckpointsOption",
     "DataOption",
+    "DeviceOption",
     "FormatOption",
     "JsonOption",
     "OfflineOption",
@@ -60,6 +61,13 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override a key of the suite: recipe.learning_rate=2e-5.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda|cuda:N",
+        help="Where to compute; cuda: a GPU, cuda:1: the second. `run` uses every visible GPU.",
+    ),
+]
 FormatOption = Annotated[
     Literal["text", "json", "csv", "markdown", "latex"],
     typer.Option("--format", help="How the table is printed."),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from multibench.cli.common import FormatOption, echo, print_table
+from multibench.cli.common import DeviceOption, FormatOption, echo, print_table
 
 __all__ = ["add_verbs"]
 
@@ -25,7 +25,7 @@ def bench(
         str, typer.Option(metavar="N[,N]", help="How many runs are trained together.")
     ] = "1,4,16",
     precision: Annotated[Literal["fp32", "bf16", "both"], typer.Option(help="Of the products.")] = "both",
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
+    device: DeviceOption = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Sequences in a step.")] = 32,
     steps: Annotated[int, typer.Option(min=1, help="Steps in a measurement.")] = 10,

@@ -13,6 +13,7 @@ import typer
 from multibench.cli.common import (
     CheckpointsOption,
     DataOption,
+    DeviceOption,
     JsonOption,
     OfflineOption,
     ResultsOption,
@@ -69,7 +70,11 @@ def _stopping(quiet: bool) -> Iterator[None]:
 
 
 _WorkersOption = Annotated[
-    str, typer.Option(metavar="N|auto", help="Processes that share the runs; auto: what suits the machine.")
+    str,
+    typer.Option(
+        metavar="N|auto",
+        help="Processes that share the runs; auto: what suits the machine, on GPUs one a card.",
+    ),
 ]
 
 
@@ -144,10 +149,11 @@ def plan(
     else:
         echo(plan_text(made, hours))
         if explain:
-            from multibench.execution.local import choose_device, planning_device
+            from multibench.execution.devices import device_of, find_cards, planning_device
             from multibench.planning import explain as how
 
-            echo("\n".join(["", *how(made, planning_device(choose_device("auto")))]))
+            cards = find_cards("auto")
+            echo("\n".join(["", *how(made, planning_device(device_of(cards), len(cards)))]))
 
 
 def run(
@@ -156,7 +162,7 @@ def run(
     data: DataOption = None,
     checkpoints: CheckpointsOption = None,
     set_: SetOption = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
+    device: DeviceOption = "auto",
     threads: Annotated[
         int | None,
         typer.Option(min=1, help="CPU threads of a process; if not given, its share of the cores."),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from multibench.checkpoints.load import Head, initialise_head, load_model
 from multibench.errors import MultibenchError
+from multibench.execution.breakage import raise_if_broken
 from multibench.execution.evaluation import check_inputs, encode_evaluations
 from multibench.execution.models import Models
 from multibench.execution.progress import ProgressReport
@@ -49,8 +50,8 @@ class Maker:
         """Make ``runs``, which can be trained together, and hand each to ``take`` as soon as it is made.
 
         The model of ``following()``, which comes next, is loaded meanwhile. Raises the errors of ``multibench.errors``
-        for inputs that cannot be used; anything else that goes wrong is handed over as a failure: if it goes wrong
-        for several together, each is tried alone.
+        for inputs that cannot be used, and for a GPU that no longer answers; anything else that goes wrong is handed
+        over as a failure: if it goes wrong for several together, each is tried alone.
         """
         for run in runs:
             check_inputs(run)
@@ -66,8 +67,9 @@ class Maker:
         except MultibenchError:
             raise
         except Exception as error:  # whatever torch raises: recorded with its traceback, never hidden
+            raise_if_broken(self._workshop.device, error)
             if len(train) == 1:
-                take(failure(train[0], self._suite, error, traceback.format_exc()))
+                take(failure(train[0], self._suite, error, traceback.format_exc(), self._workshop.device))
                 return
             said = f"{type(error).__name__}: {error}".splitlines()[0]
             self._progress.say(f"{len(train)} runs together failed ({said}); each is tried alone.")
@@ -86,7 +88,8 @@ class Maker:
         except MultibenchError:
             raise
         except Exception as error:
-            made = failure(run, self._suite, error, traceback.format_exc())
+            raise_if_broken(self._workshop.device, error)
+            made = failure(run, self._suite, error, traceback.format_exc(), self._workshop.device)
         take(made)
 
     def _evaluate_again(self, run: PlannedRun, take: Take) -> bool:

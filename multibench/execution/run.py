@@ -15,6 +15,7 @@ from multibench.checkpoints.download.bring import fetched_commit
 from multibench.checkpoints.folder import CheckpointFolder
 from multibench.checkpoints.formats.config import read_config
 from multibench.errors import StatisticsError
+from multibench.execution.device_record import device_record
 from multibench.execution.evaluation import Evaluated, evaluate_all
 from multibench.execution.saving import save_model
 from multibench.execution.workshop import Workshop
@@ -132,8 +133,10 @@ def conclude(
     return Made(run, status, summary_of(evaluations, reason), seconds, record, history, predictions, weights)
 
 
-def failure(run: PlannedRun, suite: dict[str, Any], error: Exception, trace: str) -> Made:
-    """That ``run`` failed, and why: a result with a reason, not a hole.
+def failure(
+    run: PlannedRun, suite: dict[str, Any], error: Exception, trace: str, device: torch.device
+) -> Made:
+    """That ``run`` failed on ``device``, and why: a result with a reason, not a hole.
 
     A run that is stored already, and only lacks an evaluation, stays as it is: its status here is ``kept``.
     """
@@ -151,7 +154,11 @@ def failure(run: PlannedRun, suite: dict[str, Any], error: Exception, trace: str
         "settings": run.settings.model_dump(mode="json"),
         "evaluations": {},
         "training": {},
-        "provenance": {**provenance.environment(), "finished": provenance.timestamp()},
+        "provenance": {
+            **provenance.environment(),
+            **device_record(device),
+            "finished": provenance.timestamp(),
+        },
     }
     return Made(run, "kept" if kept else "failed", reason, 0.0, record, {}, {}, None)
 
@@ -244,8 +251,7 @@ def _computation(run: PlannedRun, making: Making) -> dict[str, Any]:
     workshop = making.workshop
     cuda = workshop.device.type == "cuda"
     return {
-        "device": workshop.device.type,
-        "accelerator": torch.cuda.get_device_name(workshop.device) if cuda else None,
+        **device_record(workshop.device),
         "threads": torch.get_num_threads(),
         "precision": run.settings.precision,
         "hub_commit": None if run.folder is None else fetched_commit(run.folder.path),

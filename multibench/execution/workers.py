@@ -8,12 +8,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from multibench.planning import Replicas
 
-__all__ = ["extra_workers", "run_arguments"]
+__all__ = ["extra_workers", "run_arguments", "start_python", "stop_all", "threads_variable"]
 
 _GRACE_SECONDS = 60
 # All well, some runs failed, stopped.
@@ -68,6 +68,33 @@ def _found_without_the_current_folder() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(home), *([before] if before else [])])}
 
 
+def start_python(
+    words: Sequence[str], changes: Mapping[str, str], stderr: int | None = None
+) -> subprocess.Popen[bytes]:
+    """Python with the command line ``words`` and ``changes`` to the environment. On Linux it ends with this process."""
+    environment = {**os.environ, **_found_without_the_current_folder(), **changes}
+    preparing = _stop_with_parent if sys.platform == "linux" else None
+    # -P: nothing that lies in the current folder is imported in the place of a library.
+    command = [sys.executable, "-P", *words]
+    return subprocess.Popen(command, env=environment, preexec_fn=preparing, stderr=stderr)
+
+
+def stop_all(workers: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Tell them to stop, and wait until they have ended."""
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        try:
+            worker.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+
+
+def threads_variable(threads: int | None) -> dict[str, str]:
+    """The environment of a process of so many threads; None: as many as the libraries take."""
+    return {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+
+
 @contextlib.contextmanager
 def extra_workers(
     count: int, arguments: Sequence[str], threads: int | None, say: Callable[[str], None]
@@ -77,13 +104,8 @@ def extra_workers(
     If the block ends in an error or an interruption they are told to stop, and so they are, on Linux, if this process
     is killed. A worker that dies loses nothing, its claim is taken over; its end is told by ``say``.
     """
-    environment = {**os.environ, **_found_without_the_current_folder()}
-    if threads is not None:
-        environment["OMP_NUM_THREADS"] = str(threads)
-    # -P: nothing that lies in the current folder is imported in the place of a library.
-    command = [sys.executable, "-P", "-m", "multibench", *arguments]
-    preparing = _stop_with_parent if sys.platform == "linux" else None
-    workers = [subprocess.Popen(command, env=environment, preexec_fn=preparing) for _ in range(count)]
+    command = ["-m", "multibench", *arguments]
+    workers = [start_python(command, threads_variable(threads)) for _ in range(count)]
     try:
         yield
         for worker in workers:
@@ -92,10 +114,4 @@ def extra_workers(
                     f"A further process ended with code {worker.returncode}; its runs were made by the others."
                 )
     finally:
-        for worker in workers:
-            worker.terminate()
-        for worker in workers:
-            try:
-                worker.wait(_GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                worker.kill()
+        stop_all(workers)

@@ -23,6 +23,8 @@ class Device:
 
     kind: Literal["cpu", "cuda"]
     memory: int
+    cards: int = 1
+    """How many such GPUs share the runs; ``memory`` is that of one."""
 
 
 def cores() -> int:

@@ -45,16 +45,16 @@ def choose_workers(
     """The processes for ``plan`` on ``device``.
 
     The choice follows from the suite and the machine, not from what is stored already: repeated, a command gives the
-    same bits.
+    same bits. On GPUs ``workers`` is the number of all processes, spread over the cards; ``auto`` is one a card.
     """
     available = cores()
+    if device.kind == "cuda":
+        return _on_cards(device.cards, workers, threads)
     if workers != "auto":
         share = max(1, available // workers) if workers > 1 else None
         return WorkerChoice(workers, threads or share, "as asked for")
     if threads is not None:
         return WorkerChoice(1, threads, "as many threads as asked for")
-    if device.kind == "cuda":
-        return WorkerChoice(1, None, "one process keeps a GPU busy")
     if os.environ.get("OMP_NUM_THREADS"):
         return WorkerChoice(1, None, "OMP_NUM_THREADS is set")
     groups = groups_of(plan.runs, replicas, device)
@@ -72,6 +72,15 @@ def choose_workers(
     else:
         reason = f"too little work to start more, or too few groups of runs ({len(groups)}) to share"
     return WorkerChoice(best, available // best, reason)
+
+
+def _on_cards(cards: int, workers: Workers, threads: int | None) -> WorkerChoice:
+    """A process keeps a GPU busy, and needs little of the CPU: the processes share its cores."""
+    count = cards if workers == "auto" else workers
+    if threads is None and count > 1 and not os.environ.get("OMP_NUM_THREADS"):
+        threads = max(1, cores() // count)
+    reason = "one process keeps a GPU busy" if cards == 1 else f"one process for each of {cards} GPUs"
+    return WorkerChoice(count, threads, reason if workers == "auto" else "as asked for")
 
 
 def _group_seconds(groups: Sequence[Sequence[PlannedRun]]) -> list[float]:

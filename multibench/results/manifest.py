@@ -117,6 +117,8 @@ class _Provenance(_Part):
     processor: str | None = None
     device: str | None = None
     accelerator: str | None = None
+    card: dict[str, str | None] | None = None
+    torch: str | None = None
     precision: str | None = None
     threads: _Count | None = None
     finished: str | None = None

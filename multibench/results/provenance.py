@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import datetime
 import os
 import platform
+import re
 import socket
 import subprocess
 from functools import cache
@@ -12,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["environment", "timestamp"]
+__all__ = ["driver_version", "environment", "timestamp"]
 
 _PACKAGES = (
     "multibench",
@@ -24,6 +26,8 @@ _PACKAGES = (
     "datasets",
     "pyarrow",
 )
+# In a container it may not be there.
+_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def timestamp() -> str:
@@ -43,6 +47,29 @@ def environment() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
     }
+
+
+@cache
+def driver_version() -> str | None:
+    """The version of NVIDIA's driver, such as 580.65.06, as the kernel or the driver's own library says; else None."""
+    try:
+        found = re.search(
+            r"^NVRM version:.*?\s(\d+\.\d+(\.\d+)?)\s", _DRIVER.read_text("utf-8"), re.MULTILINE
+        )
+    except (OSError, ValueError):
+        found = None
+    return found[1] if found else _driver_of_library()
+
+
+def _driver_of_library() -> str | None:
+    text = ctypes.create_string_buffer(81)
+    try:
+        library = ctypes.CDLL("libnvidia-ml.so.1")
+        right = library.nvmlInit_v2() == 0 and library.nvmlSystemGetDriverVersion(text, 81) == 0
+        library.nvmlShutdown()
+    except (OSError, AttributeError):
+        return None
+    return text.value.decode("ascii", "replace") if right else None
 
 
 def _version(name: str) -> str | None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from multibench.planning import Device, choose_workers, machine, workers
+from multibench.planning import Device, Workers, choose_workers, machine, workers
 from multibench.planning.plan import Plan
+from tests.support.cards import pretend_cards
 from tests.support.command import multibench
 from tests.support.tiny import Bench, make_bench
 
@@ -167,3 +168,42 @@ def test_a_plan_says_how_cores_are_shared(tmp_path: Path, monkeypatch: pytest.Mo
     bench.write(tasks=[bench.task("pairs"), bench.task("tones")])
     shown = multibench("plan", bench.suite, *bench.options, "--explain").out
     assert "2 processes, 1 thread each (processes share 2 cores better than threads do)" in shown
+
+
+@pytest.mark.parametrize(
+    ("cards", "asked", "processes", "threads", "reason"),
+    [
+        (1, "auto", 1, None, "one process keeps a GPU busy"),
+        (4, "auto", 4, 2, "one process for each of 4 GPUs"),
+        (16, "auto", 16, 1, "one process for each of 16 GPUs"),
+        (4, 8, 8, 1, "as asked for"),
+        (4, 1, 1, None, "as asked for"),
+        (1, 3, 3, 2, "as asked for"),
+    ],
+)
+def test_each_card_has_a_process_if_not_told_otherwise(
+    plan: Plan,
+    monkeypatch: pytest.MonkeyPatch,
+    cards: int,
+    asked: Workers,
+    processes: int,
+    threads: int | None,
+    reason: str,
+) -> None:
+    _machine(monkeypatch, 8)
+    device = Device("cuda", 80 * GB, cards)
+    chosen = choose_workers(plan, device, workers=asked)
+    assert (chosen.workers, chosen.threads, chosen.reason) == (processes, threads, reason)
+    assert choose_workers(plan, device, workers=asked, threads=5).threads == 5
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert (
+        choose_workers(plan, device, workers=asked).threads is None
+    )  # the variable says it to every process
+
+
+def test_a_plan_says_that_every_card_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(monkeypatch, 8)
+    pretend_cards(monkeypatch, 2)
+    bench = make_bench(tmp_path)
+    shown = multibench("plan", bench.suite, *bench.options, "--explain").out
+    assert "2 processes, 4 threads each (one process for each of 2 GPUs)" in shown

@@ -1,0 +1,27 @@
+"""Cards that are not there: what ``torch.cuda`` says of them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+MEMORY = 80 * 10**9
+
+
+def pretend_cards(monkeypatch: pytest.MonkeyPatch, count: int, visible: str | None = None) -> None:
+    """Let torch find ``count`` cards, and the environment say that ``visible`` are."""
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    def properties(device: torch.device) -> SimpleNamespace:
+        return SimpleNamespace(total_memory=MEMORY, name="Pretended", uuid=f"0000-{device.index}")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: properties(device).name)
