@@ -1,14 +1,15 @@
-"""Applying a fine-tuned model to the evaluations of its run."""
+"""What a fine-tuned model's outputs say on the evaluations of its run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multibench.errors import CheckpointError, DataError, StatisticsError
+from multibench.errors import CheckpointError, DataError, StatisticsError, UnavailableError
 from multibench.execution.modules import module_scores
+from multibench.execution.trained import Outputs
 from multibench.execution.workshop import Workshop
 from multibench.metrics.squad import answer_outputs, given_answers
 from multibench.planning import PlannedRun
@@ -19,17 +20,22 @@ from multibench.results.summary import collapse_evidence, evaluation_summary
 from multibench.results.ties import keep_winners
 from multibench.scoring.order import ClassOrder, find_order
 from multibench.tasks import Task
-from multibench.training.predict import predict, predict_spans
 from multibench.training.spans import best_answers
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 __all__ = ["Evaluated", "check_inputs", "encode_evaluations", "evaluate_all", "in_classes_of"]
 
 
-def check_inputs(run: PlannedRun) -> None:
-    """Refuse what no training could mend: inputs longer than the model. Raises ``CheckpointError``."""
+def check_inputs(run: PlannedRun, device: str) -> None:
+    """Refuse what no training could mend.
+
+    Raises ``CheckpointError`` for inputs longer than the model, ``UnavailableError`` for arithmetic that a ``device``
+    of this kind has not.
+    """
+    if run.settings.precision == "tf32" and device != "cuda":
+        raise UnavailableError(
+            f"The recipe's precision is tf32, which a {device} has not. Run it on a GPU (of compute capability "
+            "8.0 or later), or set recipe.precision to fp32 or bf16."
+        )
     assert run.folder is not None
     limit = run.folder.config["max_position_embeddings"]
     if run.settings.max_length > limit:
@@ -61,8 +67,8 @@ class Evaluated(NamedTuple):
     """How that order was found, where neither the checkpoint nor the suite says it."""
 
 
-def evaluate_all(model: PreTrainedModel, run: PlannedRun, workshop: Workshop) -> Evaluated:
-    """Predictions and summaries of every evaluation of the run, and evidence of collapse.
+def evaluate_all(said: Outputs, run: PlannedRun, workshop: Workshop) -> Evaluated:
+    """Predictions and summaries of every evaluation of the run, whose model ``said`` so, and evidence of collapse.
 
     Raises ``StatisticsError`` for outputs that are no numbers, and ``CheckpointError`` if accuracy does not tell
     which output of a checkpoint's own head is which class.
@@ -70,16 +76,16 @@ def evaluate_all(model: PreTrainedModel, run: PlannedRun, workshop: Workshop) ->
     predictions: dict[str, Predictions] = {}
     evaluations: dict[str, Any] = {}
     evidence: list[str] = []
-    found = _find_own_order(model, run, workshop)
+    found = _find_own_order(said, run, workshop)
     order = None if run.head is None else run.head.order
     if found is not None:
         order = tuple(int(k) for k in np.argsort(found.classes))
     for task, split in run.evaluations:
         name = f"{task.name}.{split}"
         if task.kind == "span":
-            predictions[name], collapse = _evaluate_spans(model, run, workshop, task, split)
+            predictions[name], collapse = _evaluate_spans(said, run, workshop, task, split)
         else:
-            predictions[name], collapse = _evaluate(model, run, workshop, task, split, order)
+            predictions[name], collapse = _evaluate(said, run, workshop, task, split, order)
         outputs = predictions[name].outputs
         if task.kind != "span" and not np.isfinite(outputs).all():
             raise StatisticsError(
@@ -96,25 +102,23 @@ def evaluate_all(model: PreTrainedModel, run: PlannedRun, workshop: Workshop) ->
     return Evaluated(predictions, evaluations, evidence, order, found)
 
 
-def _find_own_order(model: PreTrainedModel, run: PlannedRun, workshop: Workshop) -> ClassOrder | None:
+def _find_own_order(said: Outputs, run: PlannedRun, workshop: Workshop) -> ClassOrder | None:
     """The order of the outputs of the checkpoint's own head by accuracy, where it is to be found so."""
     if run.head is None or run.head.found_on is None:
         return None
-    assert run.folder is not None
     task, split = run.head.found_on
-    encoded = workshop.encoded(run.folder, task, split, run.settings.max_length)
-    outputs = predict(model, encoded, run.settings.precision)
+    outputs = said[task.name, split]
     what = f"{run.checkpoint.id} on {task.name}.{split}"
     try:
         return find_order(task, workshop.examples(task, split).labels, [outputs], what)
     except DataError as error:
         # What it advises is for imports.
-        said = str(error).partition(". ")[0].rstrip(".")
-        raise CheckpointError(f"{said}. {how_to_state(task)}") from error
+        begin = str(error).partition(". ")[0].rstrip(".")
+        raise CheckpointError(f"{begin}. {how_to_state(task)}") from error
 
 
 def _evaluate(
-    model: PreTrainedModel,
+    said: Outputs,
     run: PlannedRun,
     workshop: Workshop,
     task: Task,
@@ -122,10 +126,8 @@ def _evaluate(
     order: tuple[int, ...] | None,
 ) -> tuple[Predictions, str | None]:
     """Predictions of classes or scores, and evidence that they are constant."""
-    assert run.folder is not None
     examples = workshop.examples(task, split)
-    encoded = workshop.encoded(run.folder, task, split, run.settings.max_length)
-    outputs = predict(model, encoded, run.settings.precision)
+    outputs = said[task.name, split]
     if order is not None:
         outputs = keep_winners(
             np.ascontiguousarray(outputs[:, list(order)]), np.argsort(list(order))[outputs.argmax(axis=1)]
@@ -135,7 +137,7 @@ def _evaluate(
 
 
 def _evaluate_spans(
-    model: PreTrainedModel, run: PlannedRun, workshop: Workshop, task: Task, split: str
+    said: Outputs, run: PlannedRun, workshop: Workshop, task: Task, split: str
 ) -> tuple[Predictions, str | None]:
     """Predictions of answers, and evidence that they are all the same."""
     assert run.folder is not None
@@ -143,8 +145,9 @@ def _evaluate_spans(
     settings = run.settings
     examples = workshop.examples(task, split)
     windows = workshop.windows(run.folder, task, split, settings)
-    scores = predict_spans(model, windows, settings.precision)
-    best = best_answers(windows, scores, examples.texts[1], settings.n_best, settings.max_answer_length)
+    best = best_answers(
+        windows, said[task.name, split], examples.texts[1], settings.n_best, settings.max_answer_length
+    )
     threshold = settings.null_threshold if task.unanswerable else None
     gold = None
     if examples.answers is not None:

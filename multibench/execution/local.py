@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -55,7 +55,7 @@ def run_plan(
     workshop = Workshop(sources, choose_device(device), modules)
     use_device(workshop.device)
     for run in todo:
-        check_inputs(run)
+        check_inputs(run, workshop.device.type)
     groups = groups_left(plan, replicas, planning_device(workshop.device))
     started = time.perf_counter()
     suite = suite_record(plan)
@@ -123,7 +123,7 @@ class _Execution:
             claimed[run.run_id] = claim
             mine.append(run)
         if mine:
-            self._maker.make(mine, lambda made: self._take(made, claimed[str(made.run.run_id)]), following)
+            self._maker.make(mine, lambda run, made: self._take(made, claimed[str(run.run_id)]), following)
         return left
 
     def first_free(self, groups: Sequence[Sequence[PlannedRun]], start: int) -> PlannedRun | None:
@@ -143,16 +143,19 @@ class _Execution:
             self._progress.say(f"The damaged run {run_id} was moved to {store.set_aside(run_id)}.")
         store.recover(run_id)
 
-    def _take(self, made: Made, claim: Claim) -> None:
-        """Store a run in the background, release its claim, and tell it."""
+    def _take(self, put_together: Callable[[], Made], claim: Claim) -> None:
+        """Put a run together and store it in the background, release its claim, and tell it."""
+        known: list[Made] = []
 
         def store() -> None:
             try:
-                made.store(self._store)
+                known.append(put_together())
+                known[0].store(self._store)
             finally:
                 claim.release()
 
         def stored() -> None:
+            (made,) = known
             self._watching.made[made.status] += 1
             self._progress.run_finished(made.run, made.status, made.summary, made.seconds)
 

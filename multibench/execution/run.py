@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,15 +18,12 @@ from multibench.checkpoints.formats.config import read_config
 from multibench.errors import StatisticsError
 from multibench.execution.device_record import device_record
 from multibench.execution.evaluation import Evaluated, evaluate_all
-from multibench.execution.saving import save_model
+from multibench.execution.trained import Outputs
 from multibench.execution.workshop import Workshop
 from multibench.planning import PlannedRun
 from multibench.results import provenance
 from multibench.results.store import Predictions, RunStore, writing
 from multibench.training.record import TrainingRecord
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 __all__ = ["Made", "Making", "conclude", "earlier_weights", "failure", "summary_of"]
 
@@ -55,6 +53,10 @@ class Made:
             store.write(self.run.run_id, self.record, self.history, self.predictions, self.weights, replace)
 
 
+Save = Callable[[tuple[int, ...] | None, Path], None]
+"""Writes the weights of a run, whose outputs mean classes in this order, into a folder."""
+
+
 @dataclass(frozen=True)
 class Making:
     """What the runs that are made together have in common."""
@@ -65,14 +67,24 @@ class Making:
     """What each run records about the suite that asked for it: name, recipe, selection rule."""
     replicas: int
     started: str
+    computation: dict[str, Any]
+    """Device, its arithmetic, and threads, as they were."""
+    predicting: float = 0.0
+    """Seconds that each run's share of predicting took."""
 
 
 def conclude(
-    run: PlannedRun, making: Making, model: PreTrainedModel, training: TrainingRecord | None, again: bool
+    run: PlannedRun,
+    making: Making,
+    said: Outputs,
+    training: TrainingRecord | None,
+    again: bool,
+    save: Save | None,
 ) -> Made:
-    """Apply the trained ``model`` to the evaluations of ``run``, and put together what is to be stored.
+    """Put together what is to be stored of ``run``, whose model ``said`` so of its evaluations.
 
-    With ``again`` the model is the stored run's own, with its kept weights, and ``training`` None.
+    With ``again`` the model is the stored run's own, with its kept weights, and ``training`` None. ``save`` writes the
+    weights, where they are kept.
     """
     assert run.folder is not None
     assert run.identity is not None
@@ -84,7 +96,7 @@ def conclude(
         status, reason = "diverged", training.divergence.sentence()
     else:
         try:
-            found = evaluate_all(model, run, making.workshop)
+            found = evaluate_all(said, run, making.workshop)
         except StatisticsError as error:
             # Weights that are numbers, and outputs that are none (an overflow in bf16, say).
             status, reason = "diverged", f"the model's outputs are no numbers: {error}"
@@ -97,7 +109,9 @@ def conclude(
         )
     predictions, evaluations = found.predictions, found.evaluations
     _keep_earlier(run, store, predictions, evaluations, same_model=again)
-    seconds = time.perf_counter() - clock + (0.0 if training is None else training.seconds)
+    seconds = (
+        making.predicting + time.perf_counter() - clock + (0.0 if training is None else training.seconds)
+    )
     record = {
         "status": status,
         "reason": reason,
@@ -125,10 +139,10 @@ def conclude(
         earlier = trained.get("evaluated_again", [])
         record["provenance"] = {**trained, "evaluated_again": [*earlier, record["provenance"]]}
     weights = None
-    if making.suite["keep_weights"] == "last" and status != "diverged":
+    if save is not None and status != "diverged":
         weights = store.scratch(run_id)
         with writing(weights):
-            save_model(model, run, found.order, weights)
+            save(found.order, weights)
     history = store.history(run_id) if again else _history(training)
     return Made(run, status, summary_of(evaluations, reason), seconds, record, history, predictions, weights)
 
@@ -251,8 +265,7 @@ def _computation(run: PlannedRun, making: Making) -> dict[str, Any]:
     workshop = making.workshop
     cuda = workshop.device.type == "cuda"
     return {
-        **device_record(workshop.device),
-        "threads": torch.get_num_threads(),
+        **making.computation,
         "precision": run.settings.precision,
         "hub_commit": None if run.folder is None else fetched_commit(run.folder.path),
         "deterministic": not cuda or torch.are_deterministic_algorithms_enabled(),

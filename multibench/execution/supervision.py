@@ -49,7 +49,7 @@ def supervise(
     """
     todo = plan.todo()
     for run in todo:
-        check_inputs(run)
+        check_inputs(run, "cuda")
     watching = Watching(plan, store, progress)
     left = [todo]
     started = time.perf_counter()

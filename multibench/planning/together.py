@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from multibench.planning.group_memory import PackedStep, group_memory
 from multibench.planning.machine import Device
 from multibench.planning.plan import Plan, PlannedRun
 
@@ -18,13 +20,14 @@ __all__ = [
     "choose_replicas",
     "groups_left",
     "groups_of",
+    "kind_of",
     "training_bytes",
 ]
 
 Replicas = int | Literal["auto"]
 
-# Hyperparameters that runs trained together share: precision, what a sequence is cut to, how much is dropped. In all others
-# each has its own.
+# Hyperparameters that runs trained together share: precision, what a sequence is cut to, how much is dropped. In all
+# others each has its own.
 SHARED = frozenset(
     {
         *("precision", "max_length", "doc_stride", "window_overlap", "max_question_length"),
@@ -45,7 +48,7 @@ _BUILD = (
 # Of a GPU the number is a guess.
 _FILLS = {"cpu": 800_000, "cuda": 50_000_000}
 _MOST = 32
-_MEMORY_SHARE = {"cpu": 0.25, "cuda": 0.5}
+_MEMORY_SHARE = {"cpu": 0.25, "cuda": 0.9}
 # Bytes of a replica: weight, gradient and two moments in float32, and the weight in bfloat16.
 _BYTES_PER_WEIGHT = 18
 # Numbers kept for the backward pass for each token, layer and hidden unit, at four bytes, attention included.
@@ -85,7 +88,7 @@ def alike_runs(runs: Iterable[PlannedRun]) -> Iterable[list[PlannedRun]]:
     """``runs`` by what can be trained together, those with as many steps next to each other."""
     alike: dict[Any, list[PlannedRun]] = {}
     for run in runs:
-        alike.setdefault(_key(run), []).append(run)
+        alike.setdefault(kind_of(run), []).append(run)
     return [sorted(members, key=_steps) for members in alike.values()]
 
 
@@ -94,7 +97,7 @@ def _steps(run: PlannedRun) -> float:
     return run.settings.epochs / run.settings.batch_size
 
 
-def _key(run: PlannedRun) -> Any:
+def kind_of(run: PlannedRun) -> Any:
     """Equal for runs that can be trained together; a run that trains nothing stays alone."""
     if run.finetuning_seed is None:
         return id(run)
@@ -119,8 +122,9 @@ def choose_replicas(runs: Sequence[PlannedRun], replicas: Replicas, device: Devi
         return ReplicaChoice(1, "it trains nothing")
     hidden, tokens, fills = run.checkpoint.architecture.hidden, _tokens_a_step(run), _FILLS[device.kind]
     fill = max(1, round(fills / (tokens * hidden)))
-    room = max(1, int(_MEMORY_SHARE[device.kind] * device.memory / training_bytes(run, device)))
-    size = min(fill, room, _MOST, len(runs))
+    most = min(fill, _MOST, len(runs))
+    room = _room(run, device, most)
+    size = min(room, most)
     if size == len(runs) < fill:
         reason = f"all {len(runs)} that can be trained together"
     elif size == fill:
@@ -134,16 +138,22 @@ def choose_replicas(runs: Sequence[PlannedRun], replicas: Replicas, device: Devi
     return ReplicaChoice(size, reason)
 
 
-def training_bytes(run: PlannedRun, device: Device) -> float:
-    """Memory that one replica of ``run`` takes while it is trained on ``device``, roughly."""
-    architecture, parameters = run.checkpoint.architecture, run.checkpoint.parameters
+def training_bytes(run: PlannedRun, device: Device, replicas: int = 1) -> float:
+    """Memory that ``replicas`` runs like ``run`` take while they are trained together on ``device``, roughly."""
+    settings, architecture = run.settings, run.checkpoint.architecture
+    step = PackedStep.largest(settings.batch_size, run.task.mean_tokens, settings.max_length, replicas)
+    known = group_memory(architecture, replicas, step, settings.precision, spans=run.task.kind == "span")
+    if known is not None:
+        return known.total if device.kind == "cuda" else known.allocated
     layers, hidden = architecture.layers, architecture.hidden
-    weights = parameters or 12 * layers * hidden**2
-    # A GPU may leave a step whole, and the longest sequence of many replicas, which all are padded to, is long.
-    tokens = (
-        _tokens_a_step(run) if device.kind == "cpu" else run.settings.batch_size * run.settings.max_length
-    )
-    return _BYTES_PER_WEIGHT * weights + 4 * _KEPT_PER_UNIT * layers * hidden * tokens
+    weights = run.checkpoint.parameters or 12 * layers * hidden**2
+    return replicas * (_BYTES_PER_WEIGHT * weights + 4 * _KEPT_PER_UNIT * layers * hidden * step.tokens)
+
+
+def _room(run: PlannedRun, device: Device, most: int) -> int:
+    """How many runs like ``run``, at most ``most``, the share of the memory holds that is theirs."""
+    room = _MEMORY_SHARE[device.kind] * device.memory
+    return max(1, bisect.bisect_right(range(1, most + 1), room, key=lambda n: training_bytes(run, device, n)))
 
 
 def _tokens_a_step(run: PlannedRun) -> float:

@@ -60,7 +60,7 @@ def choose_workers(
     groups = groups_of(plan.runs, replicas, device)
     if available == 1 or len(groups) < 2:
         return WorkerChoice(1, available, "one core" if available == 1 else "all in one group")
-    largest = max(len(group) * training_bytes(group[0], device) for group in groups)
+    largest = max(training_bytes(group[0], device, len(group)) for group in groups)
     room = int(_MEMORY_SHARE * device.memory / (_PROCESS_BYTES + largest))
     most = max(1, min(available, len(groups), room))
     work = _group_seconds(groups)

@@ -23,8 +23,8 @@ _LATER: dict[str, Any] = {"window_overlap": None}
 
 # Raised when the same settings give other numbers than before: old runs then count as other runs. A new field needs no
 # new version, it is left out at its default.
-# 1: dropout masks from a generator of each run. 2: masks by counter, packed steps, predictions in the recipe's precision
-# by the forward pass that trains.
+# 1: dropout masks from a generator of each run. 2: masks by counter, packed steps, predictions by the forward pass that
+# trains.
 IDENTITY_VERSION = 2
 # The same for imported runs.
 IMPORT_VERSION = 1

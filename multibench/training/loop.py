@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from multibench.recipes import Hyperparameters
 from multibench.seeds import Seeds
 from multibench.tasks.encode import Encoded
+from multibench.training.arithmetic import set_arithmetic
 from multibench.training.batching import rows_of_steps, steps_in_total
 from multibench.training.encoder import Encoder
 from multibench.training.masks import Masks
@@ -88,6 +89,7 @@ def train_together(
     """
     started = time.perf_counter()
     device = stack.device
+    set_arithmetic(stack.precision, device)
     steps = [_steps(encoded, replica.settings) for replica in replicas]
     runs = steps if max_steps is None else [min(n, max_steps) for n in steps]
     rates = [

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from multibench.recipes import Precision
 from multibench.tasks.encode import Encoded
+from multibench.training.arithmetic import set_arithmetic
 from multibench.training.encoder import Encoder
 from multibench.training.packing import Packed, Packer, packer_of
 from multibench.training.stack import Stack, words_in
@@ -30,6 +31,7 @@ def predict_together(model: PreTrainedModel, stack: Stack, encoded: Encoded) -> 
     Of a model with a span head the start and end scores of every token of ``encoded``, ``(R, total, 2)``. Examples are
     batched by length, which changes rounding only.
     """
+    set_arithmetic(stack.precision, stack.device)
     words = words_in(encoded.tokens)
     packer = packer_of(encoded, stack, words)
     encoder = Encoder(model, stack, packer.longest)

@@ -102,8 +102,10 @@ class Stack:
         self.gradients = torch.zeros_like(self.weights)
         half = HALF.get(precision)
         self._half = None if half is None else self.weights[:, self._table :].to(half)
-        for replica in range(replicas):
-            self.load(replica, model)
+        self.load(0, model)
+        self.weights[1:] = self.weights[:1]
+        self._unmet = self._unmet[:1] * replicas
+        self.refresh()
 
     def _lay_out(
         self, named: dict[str, torch.nn.Parameter], blocks: list[tuple[str, ...]], start: int
