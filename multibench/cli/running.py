@@ -175,7 +175,10 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Make failed runs again.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")] = False,
 ) -> None:
-    """Make the missing runs of a suite. The same command goes on after any interruption."""
+    """Make the missing runs of a suite. The same command goes on after any interruption.
+
+    Exit code 1: some runs failed; 2: something given cannot be used; 3: a GPU does not answer; 130: stopped.
+    """
     from multibench import api
 
     with _stopping(quiet):
