@@ -7,19 +7,19 @@ Any Python process that starts in such an environment has the cards, and so have
 imported (``start/sitecustomize.py`` waits for torch). The cards do not survive ``fork``, as real ones do not. A torch
 that was built with CUDA has no room for them (``lacking`` says so).
 
-What the environment variable ``MULTIBENCH_EMULATED_CARD`` can say, as ``name=value`` with commas between:
+The environment variable ``MULTIBENCH_EMULATED_CARD`` holds ``name=value`` with commas between:
 
-=============  ======================================================================================================
-``cards``      How many there are (1). ``cuda:0`` and ``cuda:1`` do not mix. ``CUDA_VISIBLE_DEVICES`` leaves some out, by
-               number, UUID (``GPU-...``) or MIG id (``MIG-...``).
-``memory``     Of each card, in bytes, MiB or GiB (80GiB). Beyond it ``torch.OutOfMemoryError`` is raised. Blocks are of
-               512 bytes, as torch's are; what real kernels need besides is not there.
-``taken``      So much of it is in other processes' hands (0).
+===============  ===================================================================================================
+``cards``        How many there are (1). ``cuda:0`` and ``cuda:1`` do not mix. ``CUDA_VISIBLE_DEVICES`` leaves some out,
+                 by number, UUID (``GPU-...``) or MIG id (``MIG-...``).
+``memory``       Of each card, in bytes, MiB or GiB (80GiB). Beyond it ``torch.OutOfMemoryError`` is raised. Blocks are
+                 multiples of 512 bytes, as torch's are; what real kernels need besides is not there.
+``taken``        So much of it is in other processes' hands (0).
 ``break_after``  After so many launches on it a card breaks: every further call to it raises ``torch.AcceleratorError``
-               (a ``RuntimeError``), "CUDA error: device-side assert triggered", until the process ends (never).
+                 (a ``RuntimeError``), "CUDA error: device-side assert triggered", until the process ends (never).
 ``break_card``   Only this one breaks, counted among the cards that are visible (all).
-``break_once``   The path of a file. A card breaks only if the file can be made anew, so of several processes one only.
-=============  ======================================================================================================
+``break_once``   The path of a file. A card breaks only if the file can be made anew: of several processes, one only.
+===============  ===================================================================================================
 
 What a process can ask is in ``tests.support.card.emulation``: ``launches``, ``waits``, ``reset``, ``limit_memory``,
 ``break_now``, ``computing_seconds``.
@@ -45,7 +45,7 @@ _REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def environment(**settings: object) -> dict[str, str]:
-    """This process's environment with emulated cards; ``settings`` as in the table above. A real card is out of sight."""
+    """This process's environment with emulated cards, which hide real ones; ``settings`` as in the table above."""
     inherited = dict(os.environ)
     inherited.pop("CUDA_VISIBLE_DEVICES", None)
     paths = [str(_START), str(_REPOSITORY), *filter(None, [inherited.get("PYTHONPATH")])]

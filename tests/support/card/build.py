@@ -79,4 +79,6 @@ def _compile(target: Path) -> None:
     command = [_COMPILER, *_OPTIONS, *includes, str(_HERE / _SOURCES[0]), *libraries, "-o", str(target)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"The emulated card does not compile with torch at {torch}:\n{done.stderr[-4000:]}")
+        raise RuntimeError(
+            f"The emulated card does not compile with torch at {torch}:\n{done.stderr[-4000:]}"
+        )

@@ -29,7 +29,9 @@ class Settings:
         for part in filter(None, said.split(",")):
             name, _, value = part.partition("=")
             if name not in known:
-                raise ValueError(f"An emulated card has no setting {name!r}; there are {', '.join(sorted(known))}.")
+                raise ValueError(
+                    f"An emulated card has no setting {name!r}; there are {', '.join(sorted(known))}."
+                )
             found[name] = value if name == "break_once" else _number(value)
         return cls(**found)
 
@@ -44,7 +46,8 @@ def _number(text: str) -> int:
 def visible_cards(said: str | None, uuids: list[uuid.UUID]) -> list[int]:
     """The numbers of the cards that ``CUDA_VISIBLE_DEVICES`` leaves, in its order, as CUDA reads it.
 
-    Names are numbers, or beginnings of ``GPU-uuid`` or ``MIG-uuid``. What comes after a name that no card has is left out.
+    Names are numbers, or beginnings of ``GPU-uuid`` or ``MIG-uuid``. From the first name that no card has, all is
+    left out.
     """
     if said is None:
         return list(range(len(uuids)))
@@ -53,7 +56,11 @@ def visible_cards(said: str | None, uuids: list[uuid.UUID]) -> list[int]:
         if name.isdecimal():
             matches = [int(name)] if int(name) < len(uuids) else []
         else:
-            matches = [k for k, one in enumerate(uuids) if any(f"{kind}-{one}".startswith(name) for kind in ("GPU", "MIG"))]
+            matches = [
+                k
+                for k, one in enumerate(uuids)
+                if any(f"{kind}-{one}".startswith(name) for kind in ("GPU", "MIG"))
+            ]
         if len(matches) != 1 or matches[0] in found:
             break
         found += matches
