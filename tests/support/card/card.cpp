@@ -8,8 +8,6 @@
 #include <ATen/native/TensorFactories.h>
 #include <torch/library.h>
 
-#include <chrono>
-
 #include "device.hpp"
 
 REGISTER_ALLOCATOR(c10::DeviceType::CUDA, &card::memory);
@@ -23,21 +21,13 @@ C10_REGISTER_CLASS(CUDAHooksRegistry, CUDAHooks, card::Hooks);
 namespace card {
 namespace {
 
-// Inside the CPU's kernels and the copies around them nothing is counted.
-thread_local int computing = 0;
-struct Computing {
-  std::chrono::steady_clock::time_point began = std::chrono::steady_clock::now();
-  Computing() { computing++; }
-  ~Computing() {
-    if (--computing == 0) state().computing += std::chrono::nanoseconds(std::chrono::steady_clock::now() - began).count();
-  }
-};
-
 // The same memory as a tensor of the CPU.
 at::Tensor on_host(const at::Tensor& t) {
   if (!t.defined() || !t.is_cuda()) return t;
   void* data = t.numel() == 0 ? nullptr : const_cast<void*>(t.storage().data());
-  return at::from_blob(data, t.sizes(), t.strides(), t.storage_offset(), [](void*) {}, t.options().device(at::kCPU), std::nullopt);
+  auto keep = [](void*) {};
+  const auto options = t.options().device(at::kCPU);
+  return at::from_blob(data, t.sizes(), t.strides(), t.storage_offset(), keep, options, std::nullopt);
 }
 
 // ---- memory and views
@@ -47,6 +37,7 @@ using Type = std::optional<at::ScalarType>;
 using Layout = std::optional<at::Layout>;
 using Where = std::optional<at::Device>;
 using Pin = std::optional<bool>;
+using Offset = std::optional<int64_t>;
 constexpr c10::DispatchKeySet KEYS(c10::DispatchKey::CUDA);
 
 int index_in(const Where& where) { return where.has_value() && where->has_index() ? where->index() : current; }
@@ -54,7 +45,7 @@ int index_in(const Where& where) { return where.has_value() && where->has_index(
 // Floats that nobody wrote are not numbers, so that reading them shows.
 at::Tensor poisoned(at::Tensor fresh) {
   if (fresh.is_floating_point() && fresh.storage().nbytes() > 0)
-    std::memset(fresh.storage().mutable_data(), 0xFF, fresh.storage().nbytes());
+    fill(fresh.storage().mutable_data(), 0xFF, fresh.storage().nbytes());
   return fresh;
 }
 at::Tensor empty(at::IntArrayRef size, Type type, Layout, Where where, Pin, Format format) {
@@ -65,7 +56,7 @@ at::Tensor empty_strided(at::IntArrayRef size, at::IntArrayRef stride, Type type
   On card(index_in(where));
   return poisoned(at::detail::empty_strided_generic(size, stride, &memory, KEYS, c10::dtype_or_default(type)));
 }
-at::Tensor as_strided(const at::Tensor& self, at::IntArrayRef size, at::IntArrayRef stride, std::optional<int64_t> offset) {
+at::Tensor as_strided(const at::Tensor& self, at::IntArrayRef size, at::IntArrayRef stride, Offset offset) {
   return at::native::as_strided_tensorimpl(self, size, stride, offset);
 }
 at::Tensor view(const at::Tensor& self, at::IntArrayRef size) { return at::native::view(self, size); }
@@ -95,7 +86,7 @@ void count_copy(const at::Tensor& to, const at::Tensor& from, bool no_wait) {
     count_launch(to.device().index(), "copy to the card");
     if (!no_wait) count_wait(to.device().index(), "copy to the card");
   } else {
-    // Whoever does not wait for it reads what was there before, unless the memory is not pinned: then the card waits.
+    // Only to pinned memory a card copies while the host goes on (which then reads what was there before).
     count_launch(from.device().index(), "copy to the host");
     if (!no_wait || !pinned(to)) count_wait(from.device().index(), "copy to the host");
   }
@@ -121,7 +112,9 @@ at::Tensor copy_back_resized(const at::Tensor& from, const at::Tensor& to) {
 }
 bool is_pinned(const at::Tensor& self, Where) { return !self.is_cuda() && pinned(self); }
 // Of the ways to attend, the one that consists of other operators.
-int64_t way_to_attend(const at::Tensor&, const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, double, bool, std::optional<double>, bool) {
+using Mask = std::optional<at::Tensor>;
+int64_t way_to_attend(
+    const at::Tensor&, const at::Tensor&, const at::Tensor&, const Mask&, double, bool, std::optional<double>, bool) {
   return 0;
 }
 
@@ -129,15 +122,17 @@ int64_t way_to_attend(const at::Tensor&, const at::Tensor&, const at::Tensor&, c
 
 // Operators whose result, or whether it is one, the host must know before it goes on.
 const std::set<std::string> WAITING = {
-    "aten::nonzero", "aten::_unique", "aten::_unique2", "aten::unique_dim", "aten::unique_consecutive", "aten::masked_select",
-    "aten::equal", "aten::is_nonzero", "aten::bincount", "aten::repeat_interleave", "aten::_linalg_check_errors"};
+    "aten::nonzero",       "aten::masked_select",      "aten::equal",    "aten::is_nonzero",
+    "aten::_unique",       "aten::_unique2",           "aten::bincount", "aten::repeat_interleave",
+    "aten::unique_dim",    "aten::unique_consecutive", "aten::_linalg_check_errors"};
 // Operators that take indices of the CPU beside tensors of the card. A mask as index is a hidden `nonzero`.
 const std::set<std::string> INDEXING = {"aten::index", "aten::_index_put_impl_", "aten::index_put_"};
 
 // The card of all tensors among the arguments, and whether they make the host wait.
 class Arguments {
  public:
-  Arguments(const std::string& name, c10::ArrayRef<c10::IValue> values) : name_(name), indexing_(INDEXING.count(name) > 0) {
+  Arguments(const std::string& name, c10::ArrayRef<c10::IValue> values)
+      : name_(name), indexing_(INDEXING.count(name) > 0) {
     for (const auto& value : values) look_at(value);
     if (card_ < 0) card_ = current;
   }
@@ -146,18 +141,27 @@ class Arguments {
 
  private:
   void look_at(const c10::IValue& value) {
-    if (value.isTensor()) look_at(value.toTensor(), false);
-    else if (value.isTensorList()) for (const at::Tensor& t : value.toTensorVector()) look_at(t, false);
-    else if (value.isOptionalTensorList()) for (const std::optional<at::Tensor>& t : value.toOptionalTensorVector()) { if (t.has_value()) look_at(*t, indexing_); }
-    else if (value.isDevice() && value.toDevice().is_cuda() && value.toDevice().has_index()) meet(value.toDevice());
+    if (value.isTensor()) {
+      look_at(value.toTensor(), false);
+    } else if (value.isTensorList()) {
+      for (const at::Tensor& t : value.toTensorVector()) look_at(t, false);
+    } else if (value.isOptionalTensorList()) {
+      for (const std::optional<at::Tensor>& t : value.toOptionalTensorVector())
+        if (t.has_value()) look_at(*t, indexing_);
+    } else if (value.isDevice() && value.toDevice().is_cuda() && value.toDevice().has_index()) {
+      meet(value.toDevice());
+    }
   }
   void look_at(const at::Tensor& t, bool index) {
     if (!t.defined()) return;
     const bool mask = t.scalar_type() == at::kBool || t.scalar_type() == at::kByte;
     if (index && mask) waits_for_ = name_ + " with a mask as index";
     if (t.is_cuda()) return meet(t.device());
-    if (index) waits_for_ = name_ + " with an index of the CPU";
-    else if (t.dim() > 0) mixed(t.device());
+    if (index) {
+      waits_for_ = name_ + " with an index of the CPU";
+    } else if (t.dim() > 0) {
+      mixed(t.device());
+    }
   }
   void meet(c10::Device device) {
     if (card_ >= 0 && card_ != device.index()) mixed(device);
@@ -166,9 +170,14 @@ class Arguments {
   }
   // Which of two devices comes first does not matter to a card, so a tensor of the CPU met first is kept in mind.
   void mixed(c10::Device device) {
-    if (card_ < 0) { other_ = device.str(); return; }
+    if (card_ < 0) {
+      other_ = device.str();
+      return;
+    }
     const std::string other = other_.empty() ? device.str() : other_;
-    TORCH_CHECK(false, "Expected all tensors to be on the same device, but found at least two devices, cuda:", card_, " and ", other, "! (", name_, ")");
+    TORCH_CHECK(
+        false, "Expected all tensors to be on the same device, but found at least two devices, cuda:", card_, " and ",
+        other, "! (", name_, ")");
   }
   const std::string name_;
   const bool indexing_;
@@ -180,8 +189,11 @@ void use_inner_generators(torch::jit::Stack& stack, size_t arguments, int card) 
   for (size_t k = stack.size() - arguments; k < stack.size(); k++) {
     if (!stack[k].isGenerator()) continue;
     auto generator = stack[k].toGenerator();
-    TORCH_CHECK(generator.device().is_cuda(), "Expected a 'cuda' device type for generator but found '", generator.device().type(), "'");
-    TORCH_CHECK(generator.device().index() == card, "Expected a 'cuda:", card, "' generator device but found '", generator.device(), "'");
+    const auto device = generator.device();
+    TORCH_CHECK(
+        device.is_cuda(), "Expected a 'cuda' device type for generator but found '", device.type(), "'");
+    TORCH_CHECK(
+        device.index() == card, "Expected a 'cuda:", card, "' generator device but found '", device, "'");
     stack[k] = static_cast<Dice*>(generator.unsafeGetGeneratorImpl())->inner;
   }
 }
@@ -212,7 +224,9 @@ Table table_of(Counts Card::*counts, int64_t index) {
   for (const auto& [name, number] : card_of(int(index)).*counts) found.insert(name, number);
   return found;
 }
-void set_up(int64_t cards, int64_t memory, int64_t taken, int64_t break_after, int64_t break_card, const std::string& break_once) {
+void set_up(
+    int64_t cards, int64_t memory, int64_t taken, int64_t break_after, int64_t break_card,
+    const std::string& break_once) {
   TORCH_CHECK(1 <= cards && cards <= MOST_CARDS, "There can be 1 to ", MOST_CARDS, " emulated cards, not ", cards, ".");
   state().cards = int(cards);
   state().break_once = break_once;
@@ -231,6 +245,7 @@ void reset() {
     one.most = one.now;
   }
 }
+int64_t exchange_wait_mode(int64_t mode) { return std::exchange(state().wait_mode, int(mode)); }
 int64_t exchange(int64_t index) {
   const int before = current;
   if (index >= 0) Guard().setDevice(device_of(int(index)));
@@ -261,13 +276,13 @@ TORCH_LIBRARY_IMPL(aten, CUDA, m) {
 }
 
 TORCH_LIBRARY(emulated_card, m) {
-  m.def("set_up(int cards, int memory, int taken, int break_after, int break_card, str break_once) -> ()", &card::set_up);
+  m.def("set_up", &card::set_up);
   m.def("limit(int card, int memory) -> ()", [](int64_t k, int64_t bytes) { card::card_of(int(k)).memory = bytes; });
   m.def("break_now(int card) -> ()", [](int64_t k) { card::card_of(int(k)).broken = true; });
   m.def("reset() -> ()", &card::reset);
   m.def("launches(int card) -> Dict(str, int)", [](int64_t k) { return card::table_of(&card::Card::launches, k); });
   m.def("waits(int card) -> Dict(str, int)", [](int64_t k) { return card::table_of(&card::Card::waits, k); });
-  m.def("wait_mode(int mode) -> int", [](int64_t mode) { return int64_t(std::exchange(card::state().wait_mode, int(mode))); });
+  m.def("wait_mode(int mode) -> int", &card::exchange_wait_mode);
   m.def("synchronize(int card) -> ()", [](int64_t k) { card::count_wait(int(k), "synchronize", false); });
   m.def("memory(int card) -> int[]", [](int64_t k) {
     const card::Card& on = card::answering(int(k));

@@ -20,6 +20,11 @@ inline c10::Device device_of(int index) { return {c10::DeviceType::CUDA, c10::De
 // Fresh memory of a card may hold anything. Read as an index it is out of all bounds; `empty` makes floats NaN.
 constexpr int POISON = 0xA5;
 
+inline void fill(void* data, int byte, size_t bytes) {
+  Computing now;
+  std::memset(data, byte, bytes);
+}
+
 constexpr size_t HEAD = 256;  // bytes in front of a block, which say whose it is
 struct Head {
   int index;
@@ -32,7 +37,14 @@ inline void free_block(void* data) {
   Head head;
   std::memcpy(&head, block, sizeof head);
   give_memory(head.index, head.bytes);
+  Computing now;
   std::free(block);
+}
+
+inline void* taken_from_host(size_t bytes) {
+  Computing now;
+  void* block = nullptr;
+  return posix_memalign(&block, HEAD, bytes) == 0 ? block : nullptr;
 }
 
 struct Memory final : c10::Allocator {
@@ -40,15 +52,15 @@ struct Memory final : c10::Allocator {
     const int index = current;
     if (bytes == 0) return {nullptr, nullptr, &free_block, device_of(index)};
     take_memory(index, int64_t(bytes));
-    void* block = nullptr;
-    if (posix_memalign(&block, HEAD, HEAD + bytes) != 0) {
+    void* block = taken_from_host(HEAD + bytes);
+    if (block == nullptr) {
       give_memory(index, int64_t(bytes));
       C10_THROW_ERROR(OutOfMemoryError, "the host has no memory for an emulated card");
     }
     const Head head{index, int64_t(bytes)};
     std::memcpy(block, &head, sizeof head);
     void* data = static_cast<char*>(block) + HEAD;
-    std::memset(data, POISON, bytes);
+    fill(data, POISON, bytes);
     return {data, data, &free_block, device_of(index)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &free_block; }
@@ -124,12 +136,13 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   void synchronizeDevice(const c10::DeviceIndex index) const override { count_wait(index, "synchronize", false); }
 };
 
-// A generator that only tensors of its card take. Its numbers are not a card's, nor those of the CPU for the same seed.
+// A generator that only tensors of its card take. Its numbers are neither a card's nor the CPU's for the same seed.
 struct Dice final : c10::GeneratorImpl {
   at::Generator inner = at::detail::createCPUGenerator();
   uint64_t asked = c10::default_rng_seed_val;
 
-  explicit Dice(int index) : c10::GeneratorImpl(device_of(index), c10::DispatchKeySet(c10::DispatchKey::CUDA)) {}
+  explicit Dice(int index)
+      : c10::GeneratorImpl(device_of(index), c10::DispatchKeySet(c10::DispatchKey::CUDA)) {}
   void set_current_seed(uint64_t seed) override {
     asked = seed;
     inner.set_current_seed(seed ^ 0x5DEECE66D1CEB00Bull);
@@ -142,7 +155,9 @@ struct Dice final : c10::GeneratorImpl {
     return asked;
   }
   void set_state(const c10::TensorImpl& from) override { inner.unsafeGetGeneratorImpl()->set_state(from); }
-  c10::intrusive_ptr<c10::TensorImpl> get_state() const override { return inner.unsafeGetGeneratorImpl()->get_state(); }
+  c10::intrusive_ptr<c10::TensorImpl> get_state() const override {
+    return inner.unsafeGetGeneratorImpl()->get_state();
+  }
   Dice* clone_impl() const override {
     Dice* other = new Dice(device().index());
     other->inner = inner.clone();

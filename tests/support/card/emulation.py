@@ -65,7 +65,7 @@ def break_now(card: int = 0) -> None:
 
 
 def computing_seconds() -> float:
-    """Seconds since the last ``reset`` in which the CPU stood in for the cards; all other time is the host's own."""
+    """Seconds of a core since the last ``reset`` that went into the cards' work; the rest is the host's own."""
     return float(_ask("computing")) / 1e9
 
 

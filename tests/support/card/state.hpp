@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <ctime>
 #include <map>
 #include <mutex>
 #include <string>
@@ -40,7 +41,7 @@ struct State {
   Card card[MOST_CARDS];
   std::string break_once;  // a card breaks only if this file can be made anew
   int wait_mode = 0;       // what a wait does besides being counted: 0 nothing, 1 warn, 2 raise
-  std::atomic<int64_t> computing{0};  // nanoseconds spent computing what a card would compute
+  std::atomic<int64_t> computing{0};  // nanoseconds of the CPU in a card's place
   std::atomic<pid_t> user{0};         // the process that used a card first
 };
 
@@ -60,7 +61,9 @@ struct On {
 };
 
 inline Card& card_of(int index) {
-  TORCH_CHECK(0 <= index && index < state().cards, "CUDA error: invalid device ordinal\nThere is no emulated card ", index, ".");
+  TORCH_CHECK(
+      0 <= index && index < state().cards, "CUDA error: invalid device ordinal\n",
+      "There is no emulated card ", index, ".");
   return state().card[index];
 }
 
@@ -126,8 +129,10 @@ inline void take_memory(int index, int64_t bytes) {
   std::lock_guard<std::mutex> hold(state().lock);
   int64_t free = on.memory - on.taken - on.now;
   if (rounded(bytes) > free)
-    C10_THROW_ERROR(OutOfMemoryError, "CUDA out of memory. Tried to allocate " + in_mebibytes(bytes) + ". GPU " + std::to_string(index) +
-        " has a total capacity of " + in_mebibytes(on.memory) + " of which " + in_mebibytes(free) + " is free (emulated).");
+    C10_THROW_ERROR(
+        OutOfMemoryError,
+        "CUDA out of memory. Tried to allocate " + in_mebibytes(bytes) + ". GPU " + std::to_string(index) +
+            " has a total capacity of " + in_mebibytes(on.memory) + " of which " + in_mebibytes(free) + " is free.");
   on.now += rounded(bytes);
   on.most = std::max(on.most, on.now);
 }
@@ -136,5 +141,21 @@ inline void give_memory(int index, int64_t bytes) {
   std::lock_guard<std::mutex> hold(state().lock);
   state().card[index].now -= rounded(bytes);
 }
+
+// Time of a core that this thread has had.
+inline int64_t nanoseconds() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return int64_t(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
+// Inside the CPU's kernels and what serves them nothing is counted but their time.
+inline thread_local int computing = 0;
+struct Computing {
+  const int64_t began = computing++ == 0 ? nanoseconds() : 0;
+  ~Computing() {
+    if (--computing == 0) state().computing += nanoseconds() - began;
+  }
+};
 
 }  // namespace card
