@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.card import environment, lacking
+from tests.support.card import environment, require
 from tests.support.card.settings import Settings, visible_cards
-from tests.support.required import missing
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MARKED = [
@@ -33,9 +32,7 @@ Outcomes = dict[str, list[tuple[str, str]]]
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     """Of each file the tests that did not pass and why, and those that did with ""."""
-    reason = lacking()
-    if reason is not None:
-        missing("card", reason)
+    require()
     report = tmp_path_factory.mktemp("card") / "report.xml"
     said = {name: value for name, value in environment(cards=3).items() if not name.startswith("PYTEST_")}
     words = [

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.card import lacking
+from tests.support.card import require
 from tests.support.command import REPOSITORY, environment
-from tests.support.required import missing
 from tests.support.tiny import make_bench
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -79,9 +78,7 @@ def test_ways_that_agree(tmp_path: Path) -> None:
 
 
 def test_steps_recorded_without_a_card() -> None:
-    reason = lacking()
-    if reason is not None:
-        missing("card", reason)
+    require()
     head, row = script("recorded_steps.py", "--sizes", "tiny", "--replicas", 2).splitlines()
     assert head.split() == ["size", "R", "launches", "MB", "host,", "ms", "tokens", "computed"]
     size, replicas, *numbers = row.split()

@@ -33,11 +33,12 @@ Not shown: numbers of real kernels, time, races between streams, events, capture
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from tests.support.card.build import lacking, library
 
-__all__ = ["VARIABLE", "environment", "is_emulated", "lacking", "library"]
+__all__ = ["VARIABLE", "environment", "is_emulated", "lacking", "library", "require"]
 
 VARIABLE = "MULTIBENCH_EMULATED_CARD"
 _START = Path(__file__).parent / "start"
@@ -55,4 +56,13 @@ def environment(**settings: object) -> dict[str, str]:
 
 def is_emulated() -> bool:
     """Whether the cards of this process are emulated."""
-    return VARIABLE in os.environ
+    return VARIABLE in os.environ and "tests.support.card.hook" in sys.modules
+
+
+def require() -> None:
+    """In a test that starts a process with emulated cards: skip where there can be none (``MULTIBENCH_REQUIRE``: card)."""
+    reason = lacking()
+    if reason is not None:
+        from tests.support.required import missing
+
+        missing("card", reason)
