@@ -60,7 +60,7 @@ def is_emulated() -> bool:
 
 
 def require() -> None:
-    """In a test that starts a process with emulated cards: skip where there can be none (``MULTIBENCH_REQUIRE``: card)."""
+    """In a test that starts a process with emulated cards: skip where there can be none (see ``required.missing``)."""
     reason = lacking()
     if reason is not None:
         from tests.support.required import missing
