@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,14 @@ INTERVAL = re.compile(r"-?\d+\.\d \[-?\d+\.\d, -?\d+\.\d\]|95 % interval[^s]")
 
 def _text(name: str) -> str:
     return (ROOT / name).read_text("utf-8")
+
+
+def test_what_a_step_asks_of_a_card() -> None:
+    """The table is what its script prints of the recorded rows."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "recorded_steps.py"), "--table"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert len(printed.splitlines()) >= 4 + 15
+    assert printed in _text("docs/performance.md")
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.card import require
 from tests.support.command import REPOSITORY, environment
 from tests.support.tiny import make_bench
 
@@ -74,6 +75,19 @@ def test_ways_that_agree(tmp_path: Path) -> None:
     rows = [line.split() for line in printed.splitlines() if line.startswith("cpu")]
     assert [row[0] for row in rows] == ways
     assert rows[1][-2] == "100.0%"
+
+
+def test_steps_recorded_without_a_card() -> None:
+    require()
+    head, row = script("recorded_steps.py", "--sizes", "tiny", "--replicas", 2).splitlines()
+    assert head.split() == ["size", "R", "launches", "MB", "host,", "ms", "tokens", "computed"]
+    size, replicas, *numbers = row.split()
+    launches, megabytes, host, tokens, computed = (float(number.replace(",", "")) for number in numbers)
+    assert (size, replicas) == ("tiny", "2")
+    assert 20 < launches < 1000
+    assert megabytes > 100
+    assert host > 0
+    assert 32 * 2 * 40 < tokens <= computed
 
 
 def test_planning_storing_and_starting() -> None:
