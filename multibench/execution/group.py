@@ -69,7 +69,7 @@ class Maker:
             encode_evaluations(run, self._workshop)
         again = [run for run in runs if self._evaluate_again(run, take)]
         parts = self._most.parts([run for run in runs if run not in again])
-        for part, after in zip(parts, [*parts[1:], []], strict=True):
+        for part, after in zip(parts, [*parts[1:], []], strict=False):
             self._make_together(part, take, partial(_first, after) if after else following)
 
     def _make_together(self, train: Sequence[PlannedRun], take: Take, following: Following) -> None:

@@ -62,4 +62,4 @@ def _count(number: int, thing: str) -> str:
 def _batching(settings: Hyperparameters) -> str:
     if settings.batching == "bucketed":
         return "bucketed steps (examples of like lengths)"
-    return "exact steps, each cut into micro-batches of like lengths"
+    return "exact steps, packed without padding"

@@ -24,12 +24,12 @@ _MODEL = 4
 _BEFORE_ATTENTION = 4.0  # the input of query, key and value, and these
 _AFTER_ATTENTION = 2.0  # the inputs of the attention's and the feed-forward part's first product
 _INNER = 2.0  # before and after the activation, in units of the inner size
-# in float32: the input of each of the two layer norms, and what it makes of it before its weights
-_NORMS = 4.0
+# in float32: the input of each of the two layer norms
+_NORMS = 2.0
 # and in bytes: the masks of the two places with dropout behind products, where they are kept.
 _MASKS = 2.0
-# Behind the embeddings: input and result of the layer norm in float32 (numbers), and a mask (bytes).
-_EMBEDDED, _EMBEDDED_MASK = 2.0, 1.0
+# Behind the embeddings: the input of the layer norm in float32 (numbers), and a mask (bytes).
+_EMBEDDED, _EMBEDDED_MASK = 1.0, 1.0
 # Numbers kept of each pair of tokens that attend to each other, in each head: weights; and bytes of the mask there.
 _SCORES, _SCORES_MASK = 1.0, 1.0
 # What one layer's backward pass holds beside what was kept: gradients of the states in float32, those of the inner ones

@@ -42,7 +42,10 @@ def add_dropped(
 
 def drop(x: torch.Tensor, keep: torch.Tensor | None, rate: float) -> torch.Tensor:
     """``dropout(x)``."""
-    return x if keep is None else x * (keep.to(x.dtype) * (1.0 / (1.0 - rate)))
+    if keep is None:
+        return x
+    out: torch.Tensor = _Drop.apply(x, keep, 1.0 / (1.0 - rate))  # type: ignore[no-untyped-call]
+    return out
 
 
 def attend(
@@ -268,6 +271,20 @@ class _Norm(torch.autograd.Function):
                 g_x[rows], x[rows], x.shape[-1:], mean[rows], scale[rows], None, None, (True, False, False)
             )[0]
         return g_x, None, None, None, None
+
+
+class _Drop(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, keep: torch.Tensor, scale: float) -> torch.Tensor:
+        ctx.scale = scale
+        ctx.save_for_backward(keep)
+        return (x * keep.to(x.dtype)).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        (g,) = grads
+        (keep,) = ctx.saved_tensors
+        return keep.to(g.dtype).mul_(g).mul_(ctx.scale), None, None
 
 
 class _AddDropped(torch.autograd.Function):

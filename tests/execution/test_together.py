@@ -140,7 +140,26 @@ def test_a_group_that_failed_leaves_its_memory_to_its_runs(
 
     monkeypatch.setattr(group_module, "train_together", fails)
     assert bench.run(replicas="auto").failed == 0
-    assert alive == [0] * 6
+    assert alive == [0] * 4  # four, in halves, and the other two
+
+
+def test_what_was_too_much_for_memory_is_remembered(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight are too many, and so are the four of their halves: the second group begins with pairs."""
+    sizes: list[int] = []
+
+    def fails(model: Any, stack: Any, encoded: Any, labels: Any, replicas: Any, on_step: Any) -> Any:
+        sizes.append(len(replicas))
+        if len(replicas) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return train_together(model, stack, encoded, labels, replicas, on_step)
+
+    monkeypatch.setattr(group_module, "train_together", fails)
+    bench.write(finetuning_seeds=list(range(8)), tasks=[bench.task("pairs")], recipe=RECIPE)
+    groups = [len(group) for group in groups_of(bench.plan().runs, 8, CPU)]
+    assert groups == [8, 8]
+    outcome = bench.run(replicas=8)
+    assert (outcome.failed, sum(outcome.made.values())) == (0, 16)
+    assert sizes == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2]
 
 
 def test_a_diverged_run_leaves_the_group_alone(tmp_path: Path) -> None:
@@ -175,7 +194,11 @@ def test_groups_are_of_like_runs_and_of_like_sizes(bench: Bench) -> None:
     for group in groups_of(runs, 4, CPU):
         assert len({(run.task.name, run.settings.batch_size) for run in group}) == 1
     mixed = bench.plan("recipe.batch_size=[8,16]").runs
-    assert sorted(len(group) for group in groups_of(mixed, "auto", CPU)) == [2, 2, 4, 4]
+    assert sorted(len(group) for group in groups_of(mixed, "auto", CPU)) == [4, 8]
+    assert sorted(len(group) for group in groups_of(mixed, 4, CPU)) == [4, 4, 4]
+    # Those with as many steps go together, as far as that fills groups.
+    sizes = [sorted({run.settings.batch_size for run in group}) for group in groups_of(mixed, 4, CPU)]
+    assert sorted(sizes) == [[8], [8, 16], [16]]
     untrained = [replace(run, finetuning_seed=None) for run in runs]
     assert [len(group) for group in groups_of(untrained, 8, CPU)] == [1] * 15
 
@@ -190,13 +213,13 @@ def test_the_size_of_a_step_decides_how_many(bench: Bench) -> None:
     assert "keeps a cpu busy" in choice.reason
 
 
-@pytest.mark.parametrize(("kind", "share"), [("cpu", "25%"), ("cuda", "50%")])
-def test_the_memory_of_the_device_decides_how_many(bench: Bench, kind: Any, share: str) -> None:
+@pytest.mark.parametrize(("kind", "share"), [("cpu", 25), ("cuda", 90)])
+def test_the_memory_of_the_device_decides_how_many(bench: Bench, kind: Any, share: int) -> None:
     (run, *_) = bench.plan().runs
     device = Device(kind, 1)
-    own = training_bytes(run, device) / (0.25 if kind == "cpu" else 0.5)
-    choice = choose_replicas([run] * 100, "auto", Device(kind, round(7.5 * own)))
-    assert (choice.replicas, choice.reason) == (7, f"{share} of the memory holds 7")
+    room = (training_bytes(run, device, 7) + training_bytes(run, device, 8)) / 2
+    choice = choose_replicas([run] * 100, "auto", Device(kind, round(room * 100 / share)))
+    assert (choice.replicas, choice.reason) == (7, f"{share}% of the memory holds 7")
     assert choose_replicas([run] * 100, "auto", device).replicas == 1
 
 
@@ -207,7 +230,7 @@ def test_plan_explains_what_would_be_done(bench: Bench) -> None:
     assert "4 at a time (all 4 that can be trained together)" in shown.out
     one = multibench("plan", bench.suite, *bench.options, "--explain", "--set", "recipe.batch_size=2000").out
     assert "1 at a time (a step of 24000 tokens by 32 hidden units is 96% of what keeps a cpu busy)" in one
-    assert "exact steps, each cut into micro-batches of like lengths, fp32" in " ".join(shown.out.split())
+    assert "exact steps, packed without padding, fp32" in " ".join(shown.out.split())
     bucketed = multibench(
         "plan", bench.suite, *bench.options, "--explain", "--set", "recipe.batching=bucketed"
     )

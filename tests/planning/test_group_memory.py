@@ -155,7 +155,7 @@ def _bytes_kept(shape: tuple[int, int, int], replicas: int, precision: str, leng
     )
     labels = rng.integers(0, length if spans else 2, (16, 2) if spans else 16)
     settings = Hyperparameters(learning_rate=1e-4, batch_size=8, epochs=1, precision=precision)
-    stack = Stack(model, replicas, words_in(encoded.tokens), half=precision == "bf16")
+    stack = Stack(model, replicas, words_in(encoded.tokens), precision)
     kept: dict[int, torch.UntypedStorage] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -165,7 +165,7 @@ def _bytes_kept(shape: tuple[int, int, int], replicas: int, precision: str, leng
 
     each = [Replica(settings, derive_seeds(k)) for k in range(replicas)]
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        train_together(model, stack, encoded, labels, each, max_steps=1, overhead_tokens=10**9)
+        train_together(model, stack, encoded, labels, each, max_steps=1)
     weights = stack.part("bert.encoder.layer.0.output.dense.weight").value, stack.weights, stack.gradients
     own = {tensor.untyped_storage().data_ptr() for tensor in weights}
     return sum(storage.nbytes() for address, storage in kept.items() if address not in own)

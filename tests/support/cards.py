@@ -17,7 +17,8 @@ def pretend_cards(monkeypatch: pytest.MonkeyPatch, count: int, visible: str | No
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
 
-    def properties(device: torch.device) -> SimpleNamespace:
+    def properties(device: torch.device | int) -> SimpleNamespace:
+        device = torch.device("cuda", device) if isinstance(device, int) else device
         return SimpleNamespace(total_memory=MEMORY, name="Pretended", uuid=f"0000-{device.index}")
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
