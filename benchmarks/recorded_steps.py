@@ -11,8 +11,8 @@ an operator, for which a card may need several kernels. Bytes are the sizes of t
 come out, so that a table of which few rows are read counts as a whole. Texts are random words, in sequences about as
 long as those of MRPC.
 Host time: models of as many layers compute on the emulated card, as narrow and on texts as short as can be, and what
-computing takes is subtracted. It is processor time of this machine without a driver's share: good for comparing
-programs, on a machine that does nothing else.
+computing takes is subtracted; what is left a launch is multiplied by the launches above. It is processor time of this
+machine without a driver's share: good for comparing programs, on a machine that does nothing else.
 All are means over the steps between a short training and a longer one, of all replicas together.
 """
 
@@ -193,8 +193,8 @@ def asked_of_the_card(case: Case, replicas: int) -> tuple[float, float, float, f
     return launches, size, real, computed
 
 
-def host_seconds(case: Case, replicas: int) -> float:
-    """Of a step, without what the emulated card computes; the least of some measurements."""
+def host_seconds_a_launch(case: Case, replicas: int) -> float:
+    """Without what the emulated card computes; the least of some measurements."""
     from multibench.bench import SIZES as SHAPES
     from multibench.bench.sizes import Size
     from tests.support.card import emulation
@@ -203,16 +203,16 @@ def host_seconds(case: Case, replicas: int) -> float:
     narrow = Size(real.layers, hidden=16, heads=1, inner=16)
     train = prepare(replace(case, texts=texts(FEW)), narrow, replicas)
 
-    def seconds(steps: int) -> float:
+    def measure(steps: int) -> tuple[float, int]:
         emulation.reset()
         began = time.process_time()
         train(steps)
-        return time.process_time() - began - emulation.computing_seconds()
+        return time.process_time() - began - emulation.computing_seconds(), emulation.launches().total()
 
     short, long = 2, 14
-    seconds(short)
-    least = [min(seconds(steps) for _ in range(3)) for steps in (short, long)]
-    return (least[1] - least[0]) / (long - short)
+    measure(short)
+    (before, begun), (after, ended) = (min(measure(steps) for _ in range(3)) for steps in (short, long))
+    return (after - before) / (ended - begun)
 
 
 def row_of(size: str, replicas: int, precision: Literal["fp32", "bf16"], batch_size: int) -> Row:
@@ -224,7 +224,7 @@ def row_of(size: str, replicas: int, precision: Literal["fp32", "bf16"], batch_s
     torch.set_num_threads(1)
     case = Case(size, "mrpc", precision, torch.device("cuda"), batch_size, texts=texts(MRPC))
     launches, size_of_all, tokens, computed = asked_of_the_card(case, replicas)
-    milliseconds = 1e3 * host_seconds(case, replicas)
+    milliseconds = 1e3 * launches * host_seconds_a_launch(case, replicas)
     return Row(
         size, replicas, launches, round(size_of_all / 1e6, 1), round(milliseconds, 2), tokens, computed
     )
