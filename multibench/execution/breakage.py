@@ -6,6 +6,7 @@ of that GPU fails, for ever. A run that fails so says nothing about the run.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -30,6 +31,8 @@ _PROBE_SECONDS = 60.0
 # Of a process that asks, which has to start.
 _LOOK_SECONDS = 180.0
 _SIDE = 32
+# What the cards that were asked are called.
+_names: dict[str, str] = {}
 
 
 def raise_if_broken(device: torch.device, error: Exception) -> None:
@@ -52,10 +55,13 @@ def raise_if_broken(device: torch.device, error: Exception) -> None:
 
 def probe(device: torch.device) -> None:
     """Raises ``BrokenDeviceError`` if ``device``, a GPU, does not multiply two small matrices. A CPU is not asked."""
-    trouble = None if device.type != "cuda" else _trouble(device, _PROBE_SECONDS)
+    if device.type != "cuda":
+        return
+    card = describe(device)
+    trouble = _trouble(device, _PROBE_SECONDS)
     if trouble is not None:
         raise BrokenDeviceError(
-            f"{describe(device)} does not answer: {trouble}. Look at nvidia-smi and the system's log, or use another "
+            f"{card} does not answer: {trouble}. Look at nvidia-smi and the system's log, or use another "
             "device (--device cpu, or cuda:N)."
         )
 
@@ -112,18 +118,18 @@ def _last_words(process: subprocess.Popen[bytes]) -> str:
 
 
 def describe(device: torch.device) -> str:
-    """``device`` for a person: its number, and the name and UUID of the card as far as they can be had."""
+    """``device`` for a person: its number, and the name and UUID of the card as far as they were ever to be had."""
     import torch
 
     visible = os.environ.get(VISIBLE)
     # A worker sees its own card alone, and calls it the first.
     number = f"{device}" if visible is None else f"{device} of {VISIBLE}={visible}"
-    try:
+    # A broken card may not tell.
+    with contextlib.suppress(Exception):
         properties = torch.cuda.get_device_properties(device)
-    except Exception:  # of a broken card
-        return f"The card {number}"
-    uuid = getattr(properties, "uuid", None)
-    return f"The card {number} ({properties.name}{'' if uuid is None else f', GPU-{uuid}'})"
+        uuid = getattr(properties, "uuid", None)
+        _names[number] = f" ({properties.name}{'' if uuid is None else f', GPU-{uuid}'})"
+    return f"The card {number}{_names.get(number, '')}"
 
 
 def _trouble(device: torch.device, seconds: float) -> str | None:

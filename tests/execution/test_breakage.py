@@ -121,14 +121,20 @@ def test_out_of_memory_and_a_cpu_are_not_asked(card: Callable[[Any], None]) -> N
 
 
 def test_a_card_is_named_as_far_as_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend_cards(monkeypatch, 1, "GPU-8932f937")
-    assert describe(CARD) == "The card cuda:0 of CUDA_VISIBLE_DEVICES=GPU-8932f937 (Pretended, GPU-0000-0)"
+    """One that was asked before it broke has the name that it had."""
 
     def gone(device: torch.device) -> None:
         raise RuntimeError(ASSERTED)
 
+    name = "The card cuda:0 of CUDA_VISIBLE_DEVICES=GPU-8932f937"
+    pretend_cards(monkeypatch, 1, "GPU-8932f937")
+    monkeypatch.setattr(breakage, "_trouble", lambda *_: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "get_device_properties", gone)
+        assert describe(CARD) == name
+    probe(CARD)
     monkeypatch.setattr(torch.cuda, "get_device_properties", gone)
-    assert describe(CARD) == "The card cuda:0 of CUDA_VISIBLE_DEVICES=GPU-8932f937"
+    assert describe(CARD) == f"{name} (Pretended, GPU-0000-0)"
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def test_a_suite_together_on_any_device_is_that_of_runs_alone(
     bench.write(tasks=[bench.task("pairs"), bench.task("tones")], recipe={**RECIPE, "epochs": 1})
     for where, replicas in (("cpu", 1), (device, "auto")):
         results = bench.root / f"{where} {replicas}"
-        how = {"device": where, "replicas": replicas, "threads": 1, "quiet": True}
+        how = {"device": where, "replicas": replicas, "threads": 1, "workers": 1, "quiet": True}
         api.run(bench.suite, results, bench.data, overrides=words, **how)
         outputs.append(_outputs(results))
     alone, together = outputs

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from multibench.execution import breakage
+
 MEMORY = 80 * 10**9
 
 
@@ -21,6 +23,7 @@ def pretend_cards(monkeypatch: pytest.MonkeyPatch, count: int, visible: str | No
         device = torch.device("cuda", device) if isinstance(device, int) else device
         return SimpleNamespace(total_memory=MEMORY, name="Pretended", uuid=f"0000-{device.index}")
 
+    monkeypatch.setattr(breakage, "_names", {})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
