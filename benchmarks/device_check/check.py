@@ -43,8 +43,8 @@ def check(
 ) -> dict[str, Any]:
     """Run the stages ``only`` in the order of ``boxes``; write and return what ``out/device_check.json`` holds.
 
-    ``device`` is ``cuda`` or ``cpu``. The file is written anew after each stage, so that it is there even if this process
-    is ended from outside.
+    ``device`` is ``cuda`` or ``cpu``. The file is written anew after each stage, so that it is there even if this
+    process is ended from outside.
     """
     began = time.time()
     out.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,11 @@ def check(
         environment = _environment(given)
         for name, until in deadlines(chosen, began).items():
             ended = boxed(
-                command(name, given, until), until, given.scratch / f"{name}.jsonl", out / "log.txt", environment
+                command(name, given, until),
+                until,
+                given.scratch / f"{name}.jsonl",
+                out / "log.txt",
+                environment,
             )
             found["stages"][name] = asdict(ended)
             found["seconds"] = round(time.time() - began, 1)

@@ -27,7 +27,12 @@ MODEL = "minilm"
 TASKS = ("RTE", "MRPC")
 LARGEST = 64 * 2**20
 WHEELS = ("pydantic", "pydantic-core", "annotated-types", "typing-inspection", "google-crc32c")
-_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+_PLATFORMS = (
+    "manylinux_2_28_x86_64",
+    "manylinux_2_27_x86_64",
+    "manylinux_2_17_x86_64",
+    "manylinux2014_x86_64",
+)
 
 
 def make(data: Path, out: Path, model: Path, wheels: bool = True) -> int:
@@ -51,7 +56,9 @@ def make(data: Path, out: Path, model: Path, wheels: bool = True) -> int:
     write_commit(out / COMMIT)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     if size > LARGEST:
-        raise ValueError(f"{out} has {size / 2**20:.1f} MiB, more than the 64 that may travel. Pack a smaller model.")
+        raise ValueError(
+            f"{out} has {size / 2**20:.1f} MiB, more than the 64 that may travel. Pack a smaller model."
+        )
     return size
 
 

@@ -19,7 +19,17 @@ __all__ = ["COMMIT", "card", "commit", "now", "sources", "versions", "write_comm
 
 COMMIT = "commit.json"
 """The file of the inputs folder that says what the check should find beside it."""
-_PACKAGES = ("torch", "triton", "transformers", "tokenizers", "safetensors", "numpy", "accelerate", "pydantic")
+_FOLDERS = ("multibench", "benchmarks")
+_PACKAGES = (
+    "torch",
+    "triton",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "accelerate",
+    "pydantic",
+)
 _CARD = ("name", "uuid", "driver_version", "memory.total", "power.limit", "clocks.max.sm", "mig.mode.current")
 
 
@@ -31,7 +41,7 @@ def now() -> str:
 def sources(root: Path = REPOSITORY) -> str:
     """A digest of the Python and TOML files of the package and of the benchmarks: what the figures depend on."""
     digest = hashlib.sha256()
-    for folder in ("multibench", "benchmarks"):
+    for folder in _FOLDERS:
         for path in sorted((root / folder).rglob("*")):
             if path.suffix in {".py", ".toml"}:
                 digest.update(f"{path.relative_to(root)}\0".encode())
@@ -40,8 +50,9 @@ def sources(root: Path = REPOSITORY) -> str:
 
 
 def commit(given: Path | None = None, root: Path = REPOSITORY) -> dict[str, Any]:
-    """The commit of the checkout, ``modified`` (whether its files differ), and ``by``: git or the file ``given``.
+    """The commit of the checkout, ``modified``, and ``by``: git, or the file ``given``.
 
+    ``modified`` is whether the package or the benchmarks differ from the commit.
     A machine without git, or a copy without its history, takes the commit from the file that ``write_commit`` wrote. It
     counts as modified if the sources beside it are not those that the file names. Values that nobody knows are None.
     """
@@ -60,7 +71,9 @@ def commit(given: Path | None = None, root: Path = REPOSITORY) -> dict[str, Any]
 def write_commit(path: Path, root: Path = REPOSITORY) -> dict[str, Any]:
     """Write what ``commit`` finds here to ``path``, for a machine where git cannot say it."""
     found = commit(root=root)
-    path.write_text(json.dumps({name: found[name] for name in ("commit", "modified", "sources")}) + "\n", "utf-8")
+    path.write_text(
+        json.dumps({name: found[name] for name in ("commit", "modified", "sources")}) + "\n", "utf-8"
+    )
     return found
 
 
@@ -68,7 +81,7 @@ def _git_commit(root: Path) -> dict[str, Any] | None:
     try:
         if Path(_said(["git", "-C", str(root), "rev-parse", "--show-toplevel"])) != root:
             return None  # inside somebody else's repository
-        changes = _said(["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"])
+        changes = _said(["git", "-C", str(root), "status", "--porcelain", "--", *_FOLDERS])
         return {"commit": _said(["git", "-C", str(root), "rev-parse", "HEAD"]), "modified": bool(changes)}
     except (OSError, subprocess.SubprocessError):
         return None

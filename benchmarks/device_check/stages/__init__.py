@@ -1,4 +1,4 @@
-"""The stages of the check, by name. Each is a function of what was given and of ``say``, which keeps a line of figures."""
+"""The stages of the check, by name: functions of what was given and of ``say``, which keeps a line of figures."""
 
 from __future__ import annotations
 

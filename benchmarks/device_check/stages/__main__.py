@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import sys
 from typing import Any
 
 from ..options import read_words
 from . import STAGES
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no word for what is no number: None stands for it."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def main() -> int:
@@ -19,7 +29,7 @@ def main() -> int:
     with (given.scratch / f"{name}.jsonl").open("a", encoding="utf-8") as out:
 
         def say(**figures: Any) -> None:
-            line = json.dumps(figures)
+            line = json.dumps(_finite(figures))
             print(line, flush=True)
             out.write(line + "\n")
             out.flush()

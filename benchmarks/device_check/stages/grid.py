@@ -6,6 +6,7 @@ time for one more pair.
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -26,32 +27,43 @@ _SPARE = 1.1  # a pair of a smaller size takes no longer than the longest one ye
 _EXAMPLES = 3668
 
 
-def run(given: Given, say: Say) -> None:
+def run(given: Given, say: Say) -> int:
+    """Returns 1 if a command failed; the others were tried all the same."""
     vocabulary = rebuild(given.inputs / MODEL, given.scratch / "checkpoints" / MODEL)
-    longest = 0.0
+    longest, failed = 0.0, False
     with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
         scratch = Path(folder)
         examples = 64 if given.small else _EXAMPLES
         data = first_examples(given.inputs, scratch, "MRPC", examples)
         for number, size in enumerate(("tiny",) if given.small else _SIZES):
             if number >= _ALWAYS and given.left < _SPARE * longest:
-                say(size=size, left_out=f"{given.left:.0f} s were left, and a pair took up to {longest:.0f} s")
+                say(
+                    size=size, left_out=f"{given.left:.0f} s were left, and a pair took up to {longest:.0f} s"
+                )
                 break
             clock = time.perf_counter()
             model = random_weights(SIZES[size], vocabulary, scratch / size)
-            _pair(model, data, size, given.small, say)
+            failed |= not _pair(model, data, size, given.small, say)
             longest = max(longest, time.perf_counter() - clock)
+    return int(failed)
 
 
-def _pair(model: Path, data: Path, size: str, small: bool, say: Say) -> None:
-    """Ours first: without it nothing can be said, and without the other the time alone."""
+def _pair(model: Path, data: Path, size: str, small: bool, say: Say) -> bool:
+    """Ours first: without it nothing can be said, and without the other the time alone. Whether both went well."""
     rates, seeds = ((_RATES[0],), 1) if small else (_RATES, _SEEDS)
     epochs = 1 if small else 3
     whole = Grid(model, "mrpc", rates, seeds, epochs, data)
     few = Grid(model, "mrpc", rates[:1], min(2, seeds), epochs, data)
+    well = True
     for who, grid, measure in (("multibench", whole, multibench), ("Trainer", few, trainer)):
-        found = measure(grid, "bf16", "auto" if who == "multibench" else "longest")
-        say(size=size, who=who, **figures(found, grid.runs, whole.runs))
+        try:
+            found = measure(grid, "bf16", "auto" if who == "multibench" else "longest")
+        except subprocess.CalledProcessError as error:
+            well = False
+            say(size=size, who=who, error=f"exit code {error.returncode}: {str(error.stderr)[-600:]}")
+        else:
+            say(size=size, who=who, **figures(found, grid.runs, whole.runs))
+    return well
 
 
 def figures(found: Measured, made: int, runs: int) -> dict[str, float | int | None]:

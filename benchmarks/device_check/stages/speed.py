@@ -17,13 +17,17 @@ from . import Say
 def run(given: Given, say: Say) -> None:
     """A way that fails (out of memory, say) is told, and the next one follows."""
     device = torch.device(given.device)
-    sizes, counts, steps = (["tiny"], [1, 2], 2) if given.small else (["base", "tiny", "medium"], [1, 4, 20], 20)
+    sizes, counts, steps = (
+        (["tiny"], [1, 2], 2) if given.small else (["base", "tiny", "medium"], [1, 4, 20], 20)
+    )
     products = measure_hardware(device).products["bf16"]
     for size in sizes:
         case = Case(size, "mrpc", "bf16", device, 4 if given.small else 32, steps)
         plain_rate: float | None = None
         for count in (0, *counts):
-            way: Callable[[], Speed] = partial(plain, case, "longest") if not count else partial(together, case, count)
+            way: Callable[[], Speed] = (
+                partial(plain, case, "longest") if not count else partial(together, case, count)
+            )
             own = {"size": size, "replicas": count, "way": "together" if count else "plain, dynamic padding"}
             try:
                 found = way()
@@ -36,7 +40,9 @@ def run(given: Given, say: Say) -> None:
             say(**own, **_figures(found, case, products, max(1, count), plain_rate))
 
 
-def _figures(found: Speed, case: Case, products: float, runs: int, base: float | None) -> dict[str, float | None]:
+def _figures(
+    found: Speed, case: Case, products: float, runs: int, base: float | None
+) -> dict[str, float | None]:
     """``step_ms`` is of one run: a step of all together, divided by them."""
     return {
         "examples": found.examples,

@@ -11,15 +11,12 @@ import pytest
 from ..options import REPOSITORY, Given
 from . import Say
 
-_DRY = "tests/training/test_replicas.py", "replica_equals_its_run_alone and cpu"
+_DRY = ["tests/training/test_replicas.py", "-k", "replica_equals_its_run_alone and cpu and 0.0"]
 
 
 def run(given: Given, say: Say) -> int:
     """Returns pytest's exit code, or 1 if no test passed: a card that no test found is no success."""
-    if given.device == "cuda":
-        chosen = [*marked(REPOSITORY / "tests"), "-m", "gpu"]
-    else:
-        chosen = [_DRY[0], "-k", _DRY[1]]
+    chosen = [*marked(REPOSITORY / "tests"), "-m", "gpu"] if given.device == "cuda" else _DRY
     record = Record(say)
     # Libraries of an image warn where those that the tests are pinned to do not.
     options = ["-q", "-o", "addopts=", "-o", "filterwarnings=default", "-p", "no:cacheprovider"]
