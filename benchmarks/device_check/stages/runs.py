@@ -17,11 +17,12 @@ import yaml
 
 from multibench.results import Results
 
-from ..inputs import MODEL
+from ..inputs import MODEL, beginning
 from ..options import Given
 from ..weights import rebuild
 from . import Say
 
+_FEW_ROWS = 32
 _WAYS = (("bf16", True), ("fp32", False), ("bf16", False))
 _RATES = ("dropout", "attention_dropout", "head_dropout")
 
@@ -32,11 +33,12 @@ def run(given: Given, say: Say) -> int:
     folder = given.scratch / "runs"
     folder.mkdir()
     (folder / "suite.yaml").write_text(yaml.safe_dump(suite(given.small)), "utf-8")
+    data = beginning(given.inputs, given.scratch / "few", "RTE", _FEW_ROWS) if given.small else given.inputs
     worst = 0
     for precision, dropout in _WAYS[:1] if given.small else _WAYS:
         results = folder / f"{precision}-{'dropout' if dropout else 'none'}"
         command = [sys.executable, "-m", "multibench", "run", str(folder / "suite.yaml"), "--offline"]
-        command += ["--data", str(given.inputs), "--checkpoints", str(checkpoints), "--results", str(results)]
+        command += ["--data", str(data), "--checkpoints", str(checkpoints), "--results", str(results)]
         command += ["--device", given.device, "--set", f"recipe.precision={precision}"]
         command += [] if dropout else [word for rate in _RATES for word in ("--set", f"recipe.{rate}=0")]
         clock = time.perf_counter()
@@ -61,7 +63,7 @@ def suite(small: bool) -> dict[str, Any]:
     """The suite's content: two learning rates and five seeds on RTE and MRPC, or as little as there is."""
     recipe = {"base": "modern_glue", "learning_rate": [5e-5, 1e-4], "batch_size": 32, "epochs": 3}
     if small:
-        recipe.update(learning_rate=[5e-5], epochs=0.02, batch_size=8)
+        recipe.update(learning_rate=[5e-5], epochs=1, batch_size=8)
     return {
         "name": "minilm",
         "checkpoints": [{"path": MODEL, "family": "minilm"}],
@@ -69,6 +71,7 @@ def suite(small: bool) -> dict[str, Any]:
         "recipe": recipe,
         "finetuning_seeds": [0] if small else [0, 1, 2, 3, 4],
         "finetuning_seed_design": "shared",
+        **({"accept_different_data": ["rte"]} if small else {}),
     }
 
 
