@@ -33,10 +33,10 @@ WITHOUT_NEEDS = (
 )  # which bring a torch of their own choice
 TESTS = (
     "tests/training",
-    "tests/execution",
     "tests/bench",
-    "tests/tasks/test_sources.py",
-    "tests/tasks/test_spans.py",
+    "tests/recipes",
+    *(f"tests/execution/test_{name}.py" for name in ("suite", "together", "modules", "own_heads", "saving")),
+    *(f"tests/tasks/test_{name}.py" for name in ("encode", "sources", "spans")),
 )
 SLOW = ("tests/slow/test_device_check.py",)
 EMPTY = re.compile(r"lib(cu(?!dart|pti|da\b)|nccl|nvshmem)\w*\.so\.\d+")
@@ -81,9 +81,8 @@ def find_python() -> str:
 def environment(python: str, folder: Path) -> str:
     """The Python of an environment in ``folder``, made anew if what it should hold has changed."""
     inside = str(folder / "bin" / "python")
-    wanted = hashlib.sha256(
-        b"\0".join([Path(__file__).read_bytes(), REQUIREMENTS.read_bytes(), python.encode()])
-    )
+    parts = [python, REQUIREMENTS.read_text(), TORCH, *NEEDED_BY_TORCH, *SMALL_LIBRARIES, *WITHOUT_NEEDS]
+    wanted = hashlib.sha256("\0".join(parts).encode())
     stamp = folder / "made_of"
     if stamp.exists() and stamp.read_text() == wanted.hexdigest():
         return inside
