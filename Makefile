@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 # uv does not read pip's find-links setting, which offline mirrors use.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: setup demo test test-slow check lint clean
+.PHONY: setup demo test test-slow test-older check lint clean
 
 setup: $(STAMP)
 
@@ -30,6 +30,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m slow --timeout 1800 $(TESTS)
+
+# What GPU images carry: Python 3.12, torch 2.11, transformers 5.17, no datasets and no evaluate.
+test-older:
+	$(PYTHON) tests/support/older.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

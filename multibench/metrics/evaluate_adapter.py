@@ -33,9 +33,9 @@ def as_evaluate(metric: Metric, **options: Any) -> Any:
     "no_answer_probability"}`` and ``{"id", "answers": {"text", "answer_start"}}``. Null odds may stand for the
     probability. ``compute(no_answer_threshold=...)`` refuses the answers whose odds exceed it; without it all
     count. The result is ``{metric.name: score}``, a fraction where ``evaluate`` gives percent for answers. ``options``
-    are those of ``evaluate.Metric``.
+    are those of ``evaluate.Metric``. Raises ``UnavailableError`` without the library.
     """
-    import evaluate
+    evaluate = _library()
 
     def info(self: Any) -> Any:
         return evaluate.MetricInfo(
@@ -54,6 +54,18 @@ def as_evaluate(metric: Metric, **options: Any) -> Any:
     name = "".join(part.capitalize() for part in metric.name.split("_"))
     module = type(name, (evaluate.Metric,), {"_info": info, "_compute": compute})
     return module(**{**_options(), **options})
+
+
+def _library() -> Any:
+    """The package ``evaluate``."""
+    try:
+        import evaluate
+    except ImportError as error:
+        raise UnavailableError(
+            f"The package 'evaluate' cannot be imported ({error}), and without it its modules cannot be used. "
+            "Install it (pip install evaluate), or leave the suite's modules of 'metric' out."
+        ) from error
+    return evaluate
 
 
 def _options() -> dict[str, Any]:
@@ -169,11 +181,10 @@ def load_module(source: str) -> EvaluateModule:
     """The module that ``evaluate`` calls ``source``, or the local one at that path.
 
     Raises ``UnavailableError`` if a named one would have to be fetched and cannot be, and ``DataError``
-    if there is no local one or its code cannot be loaded.
+    if there is no local one or its code cannot be loaded. Without the library ``UnavailableError`` is raised, too.
     """
     script = local_module(source)
-    import evaluate
-
+    evaluate = _library()
     try:
         module = evaluate.load(source if script is None else str(script), **_options())
     except (FileNotFoundError, ConnectionError) as error:

@@ -179,7 +179,14 @@ def _from_hub(task: Task, split: str, sources: DataSources) -> Examples:
             f"A folder {task.hub.id} lies in the current folder, and would be taken for the Hub's data set of that "
             "name. Run from another folder, or rename it; its files may be given with --data."
         )
-    load_dataset = _datasets_loader()
+    hint = _where_to_put_it(task, split, sources)
+    try:
+        load_dataset = _datasets_loader()
+    except ImportError as error:
+        raise UnavailableError(
+            f"{task.name}.{split}: the Hub data set {name} cannot be loaded, since the package 'datasets' cannot be "
+            f"imported ({error}). Install it (pip install datasets), or do without the Hub. {hint}"
+        ) from error
     reachable = network.hub_is_reachable()
     try:
         # Without the Hub its client would retry for 23 seconds; told to stay offline it uses its cache.
@@ -188,7 +195,6 @@ def _from_hub(task: Task, split: str, sources: DataSources) -> Examples:
                 task.hub.id, task.hub.config, split=task.hub.splits[split], revision=task.hub.revision
             )
     except Exception as error:  # the library raises OSError, ValueError, RuntimeError and its own kinds
-        hint = _where_to_put_it(task, split, sources)
         why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         what = (
             f"failed to load: {why}" if reachable else "is not on this machine and the Hub cannot be reached"
@@ -218,12 +224,7 @@ def _commit_of(table: Any) -> str | None:
 
 
 def _datasets_loader() -> Callable[..., Any]:
-    try:
-        from datasets import load_dataset
-    except ImportError as error:
-        raise UnavailableError(
-            "The package 'datasets' is not installed, so nothing can be loaded from the Hub. "
-            "Install it (pip install datasets), or give official files with --data."
-        ) from error
+    from datasets import load_dataset
+
     loader: Callable[..., Any] = load_dataset
     return loader

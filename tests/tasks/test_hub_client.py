@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from tests.support.command import REPOSITORY, environment
 from tests.support.hub import Hub, Repository, serving
@@ -62,6 +63,7 @@ def _load(task: Path, folder: Path, hub: Hub, offline: bool) -> Any:
 
 
 def test_the_commit_of_the_data_is_known_online_and_offline(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
     content = io.BytesIO()
     pq.write_table(pa.table({"text": ["good", "NA"], "label": [1, 0]}), content)
     repository = Repository({"README.md": _CARD, "tiny/train-00000-of-00001.parquet": content.getvalue()})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -154,8 +156,22 @@ def test_without_network_the_message_says_what_to_put_where(tmp_path: Path) -> N
     for root, path in ((None, "DATA/glue/RTE/train.tsv"), (tmp_path, f"{tmp_path}/glue/RTE/train.tsv")):
         with pytest.raises(UnavailableError) as caught:
             load_split(find_task("rte"), "train", DataSources(root))
-        assert "cannot be reached" in str(caught.value)
+        assert "cannot be reached" in str(caught.value) or find_spec("datasets") is None
         assert f"Put the official file at {path}" in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "split"), [("rte", "train"), ("mrpc", "dev"), ("squad_v1", "train")])
+def test_without_the_library_the_message_names_it_and_says_what_to_put_where(
+    name: str, split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(UnavailableError) as caught:
+        load_split(find_task(name), split, DataSources(tmp_path))
+    told = str(caught.value)
+    assert told.startswith(f"{name}.{split}: the Hub data set ")
+    assert "the package 'datasets' cannot be imported" in told
+    assert "pip install datasets" in told
+    assert f"Put the official file at {tmp_path}" in told
 
 
 def test_what_the_library_raises_becomes_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

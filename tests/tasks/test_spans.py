@@ -97,6 +97,12 @@ def _reference_targets(encoding: Any, window: int, answer: Answer | None) -> tup
     return start, end
 
 
+def _leaves_text_out(tokenizer: Any) -> bool:
+    """Whether windows without overlap are fewer than the text fills, as those of transformers 5.17 are."""
+    found = tokenizer("a", "b " * 40, truncation="only_second", max_length=18, return_overflowing_tokens=True)
+    return len(found["input_ids"]) < 3
+
+
 @pytest.mark.parametrize(
     ("max_length", "doc_stride", "overlap"),
     [(40, 10, None), (40, 1, None), (64, 25, None), (512, 128, None), (44, None, 9), (44, None, 0)],
@@ -108,6 +114,8 @@ def test_windows_are_those_of_hugging_face(
 
     (tmp_path / "vocab.txt").write_text("\n".join(PIECES) + "\n", "utf-8")
     reference = BertTokenizer.from_pretrained(tmp_path)
+    if _leaves_text_out(reference):
+        pytest.skip("windows of this version of transformers leave a part of the text out")
     examples = _random_examples(np.random.default_rng(max_length + (doc_stride or 0)), 40)
     found = _windows(examples, max_length, doc_stride, 512, overlap)
     assert found.targets is not None
