@@ -33,6 +33,7 @@ __all__ = [
     "cluster_bounds",
     "correlation_bounds",
     "least_variance",
+    "most_of",
     "share_bounds",
 ]
 
@@ -47,6 +48,21 @@ EXACT_CLUSTERS = 4
 # Exact bounds count fully up to the first number of touched clusters (of clusters at all), and not from the second on.
 FADING, FADING_SIZE = (5, 15), (15, 30)
 NOTHING = 1e-12
+
+
+def most_of(answers: float, weight: float, n: float, level: float) -> float:
+    """The upper exact bound of the share of such answers among ``n``, each of which weighs so much in their number.
+
+    Of answers that runs share (weight 1) Clopper and Pearson's. Where each is one of many runs' there are more of them
+    than their sum says, and one that was not yet seen may weigh 1 (after Fay and Feuer 1997).
+    """
+    from scipy.special import betaincinv
+
+    if answers >= n:
+        return 1.0
+    scale = (answers + 1) / (weight * answers + 1)
+    shape = scale * (answers + 1)
+    return float(betaincinv(shape, scale * n + 1 - shape, (1 + level) / 2))
 
 
 @dataclass(frozen=True)
@@ -87,10 +103,13 @@ def clopper_pearson(right: float, n: float, level: float) -> tuple[float, float]
     return low, high
 
 
-def share_bounds(value: float, half_width: float, n_units: float, level: float) -> tuple[float, float]:
+def share_bounds(
+    value: float, half_width: float, n_units: float, level: float, weights: tuple[float, float] = (1.0, 1.0)
+) -> tuple[float, float]:
     """Bounds of a share ``value`` whose error at ``value`` has this half-width, from ``n_units`` distinct units.
 
-    ``n_units`` are the examples that can move the score.
+    ``n_units`` are the examples that can move the score, ``weights`` those of a right and of a wrong answer in it: 1
+    for one run, a tenth where one run of ten has it. (Sums of squared weights over sums of weights.)
     """
     low, high = _score_bounds(value, half_width)
     right = value * n_units
@@ -100,8 +119,8 @@ def share_bounds(value: float, half_width: float, n_units: float, level: float) 
         return min(low, exact_low), max(high, exact_high)
     # Towards the far side exact bounds count for up to three answers and stay there: bounds never move backwards.
     # With more answers score bounds are the wider ones, but where many runs average their noise away.
-    low = min(low, clopper_pearson(n_units - min(wrong, FEWEST_ANSWERS), n_units, level)[0])
-    high = max(high, clopper_pearson(min(right, FEWEST_ANSWERS), n_units, level)[1])
+    low = min(low, 1 - most_of(min(wrong, FEWEST_ANSWERS), weights[1], n_units, level))
+    high = max(high, most_of(min(right, FEWEST_ANSWERS), weights[0], n_units, level))
     if right < FEW_ANSWERS:
         low = min(low, exact_low)
     if wrong < FEW_ANSWERS:

@@ -279,7 +279,7 @@ def _mean_bounds(
             answers = replace(answers, quantile=half**2 / moments.variance)
         return (*cluster_bounds(value, half, units, level, answers), "")
     if problem.scale == "share":
-        return (*share_bounds(value, half, units, level), "")
+        return (*share_bounds(value, half, units, level, problem.answer_weights(group)), "")
     if problem.scale == "correlation" and abs(value) >= 1 and units > 0:
         least = clopper_pearson(units, units, level)[0]
         return (least, 1.0, "") if value > 0 else (-1.0, -least, "")

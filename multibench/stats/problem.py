@@ -111,6 +111,15 @@ class Problem:
             return float(self.prepared.deciding())
         return min(float(len(self._sizes)), float(self.prepared.deciding()))
 
+    def answer_weights(self, group: Group) -> tuple[float, float]:
+        """What a right and a wrong answer weigh in the group's mean; 1 where scores are no means of answers."""
+        if not isinstance(self.prepared, PreparedMean) or group.n_runs == 1:
+            return 1.0, 1.0
+        right = group.mixing().mean(axis=0) @ self.prepared.values[group.rows]
+        sums = ((float(own.sum()), float(own @ own)) for own in (right, 1 - right))
+        first, second = (min(1.0, squares / total) if total > 0 else 1.0 for total, squares in sums)
+        return first, second
+
     def answers_by_cluster(self, group: Group) -> Clusters | None:
         """Wrong answers in each cluster, averaged as the group's mean is; None where scores are no means of answers."""
         if self.clusters is None or not isinstance(self.prepared, PreparedMean):
