@@ -17,6 +17,7 @@ from multibench.stats.bounds import (
     cluster_bounds,
     correlation_bounds,
     least_variance,
+    most_of,
     share_bounds,
 )
 from multibench.stats.surrogate import Moments, Surrogate
@@ -96,6 +97,35 @@ def test_exact_bounds_are_scipys() -> None:
         for level in (0.5, 0.95, 0.999):
             exact = scipy_stats.binomtest(right, n).proportion_ci(level, "exact")
             assert clopper_pearson(right, n, level) == pytest.approx((exact.low, exact.high), abs=1e-12)
+
+
+def test_a_bound_of_answers_that_runs_share_is_the_exact_one_and_rises_with_their_weight() -> None:
+    for answers in (0.0, 0.4, 3.0):
+        assert most_of(answers, 1.0, 71, 0.95) == pytest.approx(
+            clopper_pearson(answers, 71, 0.95)[1], abs=1e-12
+        )
+        found = [most_of(answers, weight, 71, 0.95) for weight in (0.04, 0.1, 0.5, 1.0)]
+        assert found == sorted(found)
+        assert found[0] > answers / 71
+        # What no run has is bounded by what any of them might.
+        assert answers or len(set(found)) == 1
+    rising = [most_of(answers, 0.1, 71, 0.95) for answers in np.linspace(0, 5, 50)]
+    assert rising == sorted(rising)
+    assert most_of(2, 1.0, 2, 0.95) == 1
+
+
+def test_wrong_answers_that_runs_share_count_once_and_those_of_one_run_by_their_part() -> None:
+    """Ten runs with five wrong answers each, the same or others: the exact part knows the difference."""
+    shared = np.ones((10, 300), dtype=int)
+    shared[:, :5] = 0
+    own = np.ones((10, 300), dtype=int)
+    for run in range(10):
+        own[run, 5 * run : 5 * run + 5] = 0
+    labels = np.ones(300, dtype=int)
+    same, other = (estimate_group({"seed": range(10)}, y, labels, "accuracy") for y in (shared, own))
+    one = estimate_group({"seed": [0]}, shared[:1], labels, "accuracy")
+    assert (same.low, same.high) == pytest.approx((one.low, one.high), abs=1e-9)
+    assert same.low < clopper_pearson(297, 300, 0.95)[0] < other.low
 
 
 def test_score_bounds_with_a_binomial_variance_are_wilsons() -> None:
