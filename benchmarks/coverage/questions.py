@@ -37,23 +37,22 @@ def questions() -> Iterator[Cell]:
     for (first, second), effect in product(((3, 3), (10, 10), (5, 25)), (0.0, 2.0)):
         wide = Wins(first, second, effect, ratio=4.0)
         yield Cell("wins", f"{first} v {second}, {effect} sds apart, four times the sd", wide, BOTH, KEPT)
-    choices = ((2, 5, 0.0), *product((4, 20), (3, 5, 10), (0.0, 0.2, 1.0)))
+    choices = product((2, 4, 20), (3, 5, 10), (0.0, 0.2, 1.0))
     for settings, seeds, apart in choices:
         choice = Chosen(settings, seeds, 277, apart)
         limits = Limits(LEAST_CHOSEN, balance=BALANCE)
         yield Cell(
             "chosen settings", f"best of {settings}, {seeds} seeds, {apart} apart", choice, CHOICES, limits
         )
-    groups_of = [(3, seeds, paired) for seeds, paired in product((3, 5, 10), (True, False))]
-    for groups, seeds, paired in (*groups_of, (6, 5, True)):
+    for groups, seeds, paired in product((3, 6), (3, 5, 10), (True, False)):
         name = f"{groups} groups, {seeds} seeds, {'paired' if paired else 'unpaired'}"
         world = Family(groups, seeds, 277, paired)
         yield Cell("families", name, world, TOGETHER, Limits(LEAST, type_one=TYPE_ONE))
-    for steps, seeds in ((5, 3), (5, 10)):
+    for steps, seeds in ((5, 3), (5, 5), (5, 10), (15, 5), (15, 10)):
         yield Cell(
             "families", f"band of {steps} steps, {seeds} seeds", Bands(steps, seeds, 277), TOGETHER, KEPT
         )
-    for steps, seeds, examples in ((5, 5, 1043), (5, 10, 277)):
+    for steps, seeds, examples in ((5, 5, 1043), (5, 10, 277), (5, 10, 1043), (15, 5, 277)):
         settling = Settling(steps, seeds, examples)
         name = f"a step named too early, {steps} steps, {seeds} seeds, {examples:,} examples"
         yield Cell("families", name, settling, ("printed",), Limits(type_one=TYPE_ONE))

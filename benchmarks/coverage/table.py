@@ -8,6 +8,7 @@ from itertools import groupby
 
 from .cell import Cell
 from .limits import Row, limits_of, misses
+from .missed import reasoned
 
 __all__ = ["all_misses", "page", "summary", "with_summary"]
 
@@ -168,23 +169,27 @@ def summary(known: dict[str, Cell], found: Found) -> str:
         "**From the worst cell to the best, by section**",
         "",
         *section_table(known, found),
-        "",
-        kept(known, found),
     ]
-    missed = [f"- {line}" for line in all_misses(known, found)]
-    return "\n".join([*parts, *(["", *missed] if missed else [])])
+    return "\n".join(parts)
+
+
+def not_kept(known: dict[str, Cell], found: Found) -> str:
+    """What misses its limits, and why."""
+    missed = reasoned(all_misses(known, found))
+    return "\n".join([kept(known, found), *(["", *missed] if missed else [])])
 
 
 def with_summary(text: str, known: dict[str, Cell], found: Found) -> str:
     """A document with the summary between its two marks."""
     head, _, rest = text.partition(BEGIN)
     tail = rest.partition(END)[2]
-    return f"{head}{BEGIN}\n\n{summary(known, found)}\n\n{END}{tail}"
+    body = f"{summary(known, found)}\n\n{not_kept(known, found)}"
+    return f"{head}{BEGIN}\n\n{body}\n\n{END}{tail}"
 
 
 def page(known: dict[str, Cell], found: Found) -> str:
     """All of docs/coverage.md."""
-    lines = [HEAD, "", summary(known, found)]
+    lines = [HEAD, "", "**Limits that are missed**", "", not_kept(known, found), "", summary(known, found)]
     for section, group in groupby(known.items(), key=lambda item: item[1].section):
         lines += ["", f"## {section[0].upper()}{section[1:]}", ""]
         lines += [

@@ -23,7 +23,8 @@ from multibench.stats.joint import Together, joint_of
 from multibench.stats.macro import MacroScore, TaskRuns, macro_score
 from multibench.stats.multibootstrap import MultibootstrapResult, multibootstrap, multibootstrap_group
 from multibench.stats.multiplicity import Family, adjust
-from multibench.stats.power import Design, Noise, Plan, comparison_noise, plan_comparison, power_of
+from multibench.stats.noise import Noise, comparison_noise
+from multibench.stats.power import Design, Plan, plan_comparison, power_of
 from multibench.stats.resample import CostWarning
 from multibench.stats.selection import best_of_grid, best_of_n, expected_best
 from multibench.stats.single import SingleRunTest, mcnemar, paired_permutation

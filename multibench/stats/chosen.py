@@ -1,16 +1,20 @@
 """How much too good a setting looks on the very examples it was chosen on.
 
-The best of several settings owes a part of its score to the luck of the choice. Here the choice is made on one half of
-the pretraining seeds and examples and scored on the other half of both, all ways round and over several divisions: no
-score has been seen by the choice that it belongs to. The mean of these scores is an estimate of the true score of the
-setting that is chosen; what the plain mean has above it is the optimism. Averaging over divisions keeps the estimate
-from varying more than a plain mean does, so that the plain mean's variance stands for it.
+The best of several settings owes a part of its score to the luck of the choice. Here the choice is made on all
+pretraining seeds but one and on four fifths of the examples, and scored on the seed and the fifth that were left out:
+each in turn, over several divisions of the examples. No score has been seen by the choice that it belongs to, and every
+score is taken once a division. Their mean is an estimate of the true score of the setting that is chosen; what the
+plain mean has above it is the optimism. A choice on nearly all data is nearly the choice on all of them: on halves it
+would be a worse one, and its score too low where settings truly differ. As all scores are taken, the estimate varies
+hardly more than a plain mean does, so that the plain mean's variance stands for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +24,10 @@ from multibench.stats.streams import Streams
 
 __all__ = ["Choice", "choice_of_runs", "choice_of_settings"]
 
-HALVES = 6
-DIVISIONS = 20
+STREAM = 6
+DIVISIONS, PARTS = 20, 5
+# Means that differ by less are equal: in which order they were summed must not decide.
+DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -29,8 +35,8 @@ class Choice:
     """What a choice did: ``optimism`` is the plain mean of what was chosen less its score without the luck of the
     choice.
 
-    ``agreement`` is the share of choices on halves that fall on what all data together choose; ``n_candidates`` is
-    how many there were to choose from.
+    ``agreement`` is the share of choices on parts of the data that fall on what all data together choose;
+    ``n_candidates`` is how many there were to choose from.
     """
 
     optimism: float
@@ -59,21 +65,11 @@ def choice_of_settings(
     if len(names) < 2 or not keys:
         return None
     index = np.array([[place[s, r] for r in keys] for s in names])  # (n_settings, n_rows)
-    best = int(deciding[index].mean(axis=(1, 2)).argmax())
     units = _units_of(keys)
-    scored, same, count = 0.0, 0, 0
-    for division in range(DIVISIONS):
-        examples = _halves(reported.shape[1], division, 0)
-        for own, others in _row_halves(units, division):
-            weight = len(own) / len(keys)
-            # Sums over halves of examples of every setting's rows, then means: one pass over the scores.
-            for mine, rest in (examples, examples[::-1]):
-                pick = int(deciding[index[:, others]][:, :, rest].mean(axis=(1, 2)).argmax())
-                same, count = same + (pick == best), count + 1
-                score = float(reported[index[pick][own]][:, mine].mean())
-                scored += score * weight * len(mine) / reported.shape[1]
-    plain = float(reported[index[best]].mean())
-    return Choice(plain - scored / DIVISIONS, same / count, len(names))
+    rows_of = (units == np.arange(units.max() + 1)[:, None]).astype(float)  # (n_row_units, n_rows)
+    best = _best(deciding[index].mean(axis=(1, 2)))
+    scored, same = _unseen(reported, deciding, index, rows_of, best)
+    return Choice(float(reported[index[best]].mean() - scored), same, len(names))
 
 
 def choice_of_runs(reported: Array, deciding: Array, checkpoints: Sequence[Hashable]) -> Choice | None:
@@ -87,18 +83,49 @@ def choice_of_runs(reported: Array, deciding: Array, checkpoints: Sequence[Hasha
     most = max(map(len, members), default=0)
     if most < 2:
         return None
-    n = reported.shape[1]
-    plain, scored, same, count = 0.0, 0.0, 0, 0
+    optimism, same = 0.0, []
     for own in members:
-        best = int(deciding[own].mean(axis=1).argmax())
-        plain += float(reported[own[best]].mean())
-        for division in range(DIVISIONS):
-            halves = _halves(n, division, 0)
-            for mine, rest in (halves, halves[::-1]):
-                pick = int(deciding[own][:, rest].mean(axis=1).argmax())
-                same, count = same + (pick == best), count + 1
-                scored += float(reported[own[pick]][mine].mean()) * len(mine) / n / DIVISIONS
-    return Choice((plain - scored) / len(names), same / count, most)
+        best = _best(deciding[own].mean(axis=1))
+        runs = np.arange(len(own))[:, None]
+        scored, agreement = _unseen(reported[own], deciding[own], runs, np.ones((1, 1)), best)
+        optimism += float(reported[own[best]].mean() - scored)
+        same.append(agreement)
+    return Choice(optimism / len(names), float(np.mean(same)), most)
+
+
+def _unseen(reported: Array, deciding: Array, index: Array, rows_of: Array, best: int) -> tuple[float, float]:
+    """The mean of scores that the choice did not see, and the share of choices that fall on ``best``.
+
+    ``index`` ``(n_candidates, n_rows)`` are the runs of each candidate, ``rows_of`` ``(n_row_units, n_rows)`` says
+    which rows are left out together. Where there is one such unit the choice is made on other examples only.
+    """
+    scored = same = 0.0
+    for division in range(DIVISIONS):
+        parts = _parts(reported.shape[1], division)
+        cells = np.outer(rows_of.sum(axis=1), parts.sum(axis=0))  # scores in each part
+        shown, decided = (
+            rows_of @ (scores @ parts)[index] for scores in (reported, deciding)
+        )  # sums, (n_candidates, n_row_units, n_parts)
+        picks = _best(_others(decided) / _others(cells))
+        scored += float(np.take_along_axis(shown, picks[None], axis=0).sum() / cells.sum())
+        same += float((picks == best).mean())
+    return scored / DIVISIONS, same / DIVISIONS
+
+
+def _best(means: Array) -> Any:
+    """The place of the greatest along the first axis, the first of equal ones."""
+    return np.round(means, DIGITS).argmax(axis=0)
+
+
+def _others(sums: Array) -> Array:
+    """For each cell of the last two axes the sum over all cells in other rows and other columns.
+
+    An axis of one cell is not left out of anything.
+    """
+    for axis in (-1, -2):
+        if sums.shape[axis] > 1:
+            sums = sums.sum(axis=axis, keepdims=True) - sums
+    return sums
 
 
 def _ordered(rows: Sequence[tuple[Hashable, Hashable]]) -> list[tuple[Hashable, Hashable]]:
@@ -117,17 +144,14 @@ def _units_of(keys: Sequence[tuple[Hashable, Hashable]]) -> Array:
     return np.arange(len(keys))
 
 
-def _row_halves(units: Array, division: int) -> list[tuple[Array, Array]]:
-    """Rows to score and rows to choose on, both ways; all for both where there is one unit."""
-    n = int(units.max()) + 1
-    if n == 1:
-        return [(np.arange(len(units)), np.arange(len(units)))]
-    first, second = (np.flatnonzero(np.isin(units, half)) for half in _halves(n, division, 1))
-    return [(first, second), (second, first)]
+@lru_cache(maxsize=4 * DIVISIONS)
+def _codes(n: int, division: int) -> Array:
+    """Which of up to five random parts, nearly equally large, each of ``n`` units is in; of one fixed stream."""
+    codes = np.empty(n, dtype=np.int64)
+    codes[Streams(0).generator(STREAM, division).permutation(n)] = np.arange(n) % PARTS
+    return codes
 
 
-def _halves(n: int, division: int, kind: int) -> tuple[Array, Array]:
-    """A random half of ``n`` and the rest, of one fixed stream; which is the larger one changes between divisions."""
-    order = Streams(0).generator(HALVES + kind, division).permutation(n)
-    cut = n // 2 + (n % 2) * (division % 2)
-    return np.sort(order[:cut]), np.sort(order[cut:])
+def _parts(n: int, division: int) -> Array:
+    """The same as ``(n, n_parts)`` of ones and zeros."""
+    return np.asarray(_codes(n, division)[:, None] == np.arange(min(PARTS, n)), dtype=float)

@@ -136,6 +136,7 @@ def compare_groups(
             confidence=confidence,
             interval=interval,
             clusters=clusters,
+            strata=strata,
             estimand=target,
             undefined=undefined,
         )
@@ -292,6 +293,7 @@ def estimate_group(
             rng,
             confidence,
             clusters=clusters,
+            strata=strata,
             estimand=target,
             undefined=undefined,
         )

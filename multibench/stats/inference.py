@@ -21,6 +21,7 @@ from multibench.stats.bounds import (
     FEW_ANSWERS,
     Scale,
     clopper_pearson,
+    cluster_bounds,
     correlation_bounds,
     least_variance,
     share_bounds,
@@ -144,7 +145,7 @@ def group_inference(
         estimand=_mean_of(group),
         n_seeds=group.n_seeds,
         n_runs=group.n_runs,
-        rows=group.rows,
+        group=group,
     )
 
 
@@ -195,14 +196,14 @@ def infer(
     estimand: str,
     n_seeds: int,
     n_runs: int,
-    rows: Array | None = None,
+    group: Group | None = None,
     discordant: float = math.inf,
 ) -> Inference:
     """The inference from the parts of a variance, on the scale of the problem's metric.
 
-    ``rows`` are the runs behind a mean; without them it is a difference, and ``discordant`` units tell its sides apart.
+    ``group`` has the runs behind a mean; without it it is a difference, and ``discordant`` units tell its sides apart.
     """
-    difference = rows is None
+    difference = group is None
     moments = replace(parts.moments, examples_df=_examples_df(parts, problem))
     if (
         difference
@@ -222,10 +223,10 @@ def infer(
         surrogate = Surrogate(moments)
         half = surrogate.half_width(level)
         error = math.sqrt(moments.variance)
-        if rows is None:
+        if group is None:
             low, high, reason = _difference_bounds(value, half, problem.scale)
         else:
-            low, high, reason = _mean_bounds(value, half, level, problem, rows)
+            low, high, reason = _mean_bounds(moments, half, level, problem, group)
         if difference and not reason:
             greater, less, both = surrogate.above(value), surrogate.above(-value), surrogate.beyond(value)
     over = (*parts.over, problem.units)
@@ -267,12 +268,18 @@ def _difference_bounds(value: float, half: float, scale: Scale) -> tuple[float, 
 
 
 def _mean_bounds(
-    value: float, half: float, level: float, problem: Problem, rows: Array
+    moments: Moments, half: float, level: float, problem: Problem, group: Group
 ) -> tuple[float, float, str]:
     """Low and high of a mean, or NaN and the reason."""
-    units = problem.deciding
+    value, units = moments.value, problem.deciding
+    if problem.scale == "share" and problem.clusters is not None:
+        answers = problem.answers_by_cluster(group)
+        if answers is not None and moments.variance > 0 and problem.strata is None:
+            # Of fixed strata only what varies within them counts, of which clusters alone say too little.
+            answers = replace(answers, quantile=half**2 / moments.variance)
+        return (*cluster_bounds(value, half, units, level, answers), "")
     if problem.scale == "share":
-        return (*share_bounds(value, half, units, level, problem.touched(rows)), "")
+        return (*share_bounds(value, half, units, level, problem.answer_weights(group)), "")
     if problem.scale == "correlation" and abs(value) >= 1 and units > 0:
         least = clopper_pearson(units, units, level)[0]
         return (least, 1.0, "") if value > 0 else (-1.0, -least, "")

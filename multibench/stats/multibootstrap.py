@@ -91,6 +91,7 @@ def multibootstrap(
     interval: Interval = "percentile",
     runs: Runs = "averaged",
     clusters: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
     estimand: str | Estimand = "mean",
     undefined: Undefined = "collapsed",
     progress: Progress | None = None,
@@ -122,6 +123,7 @@ def multibootstrap(
             (this counts their noise about twice, since drawn seeds already carry it; meant for one seed a
             side); ``crossed``: fine-tuning seeds are a third factor, shared by all pretraining seeds.
         clusters: label of each example's cluster (an article, a premise); clusters are then resampled whole.
+        strata: label of each example's fixed part of the test set; each part is resampled by itself.
         estimand: ``mean``, ``median`` or ``best-of-<n>`` over runs, every pretraining seed weighing the same.
         undefined: what a run whose score is undefined (constant predictions under a correlation) contributes:
             ``collapsed``: the metric's value for collapsed runs (0); ``nan``: NaN.
@@ -136,7 +138,7 @@ def multibootstrap(
     """
     chosen, target = checked_interval(interval, confidence), as_estimand(estimand)
     exact = not isinstance(rng, np.random.RandomState)
-    problem = prepare(run_info, preds, labels, metric, clusters, undefined, keep_examples=not exact)
+    problem = prepare(run_info, preds, labels, metric, clusters, undefined, not exact, strata)
     base, experiment = sides(problem.table)
     warnings: list[str] = []
     if paired_seeds:
@@ -158,7 +160,7 @@ def multibootstrap(
     factors = [1.0, 1.0, 1.0]
     if chosen == "rescaled":
         factors = _rescaling(problem, plan, paired_seeds)
-    sampled = _sampled(sample_seeds, sample_examples, runs, problem.clusters)
+    sampled = _sampled(sample_seeds, sample_examples, runs, problem)
     method = f"multi-bootstrap, {chosen}, over {' and '.join(sampled) or 'nothing'}"
     n_examples = problem.n_examples
     estimates = []
@@ -217,6 +219,7 @@ def multibootstrap_group(
     *,
     interval: Interval = "percentile",
     clusters: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
     estimand: str | Estimand = "mean",
     undefined: Undefined = "collapsed",
     progress: Progress | None = None,
@@ -229,7 +232,7 @@ def multibootstrap_group(
     """
     chosen, target = checked_interval(interval, confidence), as_estimand(estimand)
     exact = not isinstance(rng, np.random.RandomState)
-    problem = prepare(run_info, preds, labels, metric, clusters, undefined, keep_examples=not exact)
+    problem = prepare(run_info, preds, labels, metric, clusters, undefined, not exact, strata)
     group = problem.table.group("group", range(len(problem.scores)))
     n_pretraining = group.n_seeds
     factor_name = "pretraining seeds"
@@ -244,7 +247,7 @@ def multibootstrap_group(
         name
         for name, there in (
             (factor_name, group.n_seeds > 1),
-            ("clusters of examples" if clusters is not None else "examples", True),
+            (_drawn_units(problem), True),
         )
         if there
     )
@@ -271,14 +274,19 @@ def multibootstrap_group(
     )
 
 
-def _sampled(seeds: bool, examples: bool, runs: Runs, clusters: Array | None) -> tuple[str, ...]:
+def _drawn_units(problem: Problem) -> str:
+    units = "examples" if problem.clusters is None else "clusters of examples"
+    return units if problem.strata is None else f"{units} within strata"
+
+
+def _sampled(seeds: bool, examples: bool, runs: Runs, problem: Problem) -> tuple[str, ...]:
     names = []
     if seeds:
         names.append("pretraining seeds")
     if runs != "averaged":
         names.append(f"fine-tuning runs ({runs})")
     if examples:
-        names.append("examples" if clusters is None else "clusters of examples")
+        names.append(_drawn_units(problem))
     return tuple(names)
 
 
@@ -322,12 +330,24 @@ def _rescaling(problem: Problem, plan: Plan, paired: bool) -> list[float]:
         wanted.append([tables[1] - tables[0]] if paired else tables)
     factors = []
     for sides_of in wanted:
-        unbiased, drawn = _variances(sides_of, plan.sample_seeds, plan.sample_examples)
+        unbiased, drawn = _variances(
+            sides_of, plan.sample_seeds, plan.sample_examples, _kept_by_strata(problem)
+        )
         factors.append(math.sqrt(unbiased / drawn) if drawn > 0 else 1.0)
     return factors
 
 
-def _variances(tables: Sequence[Array], seeds: bool, examples: bool) -> tuple[float, float]:
+def _kept_by_strata(problem: Problem) -> float:
+    """What resampling within strata keeps of the variance of the pseudo-scores, which are unbiased within them."""
+    if problem.strata is None:
+        return 1.0
+    n = len(problem.strata)
+    return (n - int(problem.strata.max()) - 1) / max(1, n - 1)
+
+
+def _variances(
+    tables: Sequence[Array], seeds: bool, examples: bool, kept: float = 1.0
+) -> tuple[float, float]:
     """Unbiased and bootstrap variance of a mean, or of a difference of two independent sides."""
     moments = [two_way(table) for table in tables]
     signs = (1,) if len(tables) == 1 else (-1, 1)
@@ -337,7 +357,7 @@ def _variances(tables: Sequence[Array], seeds: bool, examples: bool) -> tuple[fl
     unbiased = drawn = 0.0
     if examples:
         unbiased += between * units / (units - 1) if units > 1 else 0.0
-        drawn += between
+        drawn += between * kept
     for side in moments:
         s, x = side.n_seeds, side.n_units
         if s == 1 or not seeds:

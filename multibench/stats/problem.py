@@ -16,7 +16,7 @@ from multibench.errors import StatisticsError
 from multibench.metrics import METRICS
 from multibench.metrics.base import Array, Index, Metric, Prepared
 from multibench.metrics.means import PreparedMean
-from multibench.stats.bounds import Scale
+from multibench.stats.bounds import Clusters, Scale
 from multibench.stats.estimands import Estimand
 from multibench.stats.layout import Group, RunInfo, RunTable, codes_of, content_key, run_table
 
@@ -111,15 +111,22 @@ class Problem:
             return float(self.prepared.deciding())
         return min(float(len(self._sizes)), float(self.prepared.deciding()))
 
-    def touched(self, rows: Array) -> tuple[int, int] | None:
-        """How many clusters these runs have a right answer in, and a wrong one; None without clusters."""
-        if self.clusters is None:
+    def answer_weights(self, group: Group) -> tuple[float, float]:
+        """What a right and a wrong answer weigh in the group's mean; 1 where scores are no means of answers."""
+        if not isinstance(self.prepared, PreparedMean) or group.n_runs == 1:
+            return 1.0, 1.0
+        right = group.mixing().mean(axis=0) @ self.prepared.values[group.rows]
+        sums = ((float(own.sum()), float(own @ own)) for own in (right, 1 - right))
+        first, second = (min(1.0, squares / total) if total > 0 else 1.0 for total, squares in sums)
+        return first, second
+
+    def answers_by_cluster(self, group: Group) -> Clusters | None:
+        """Wrong answers in each cluster, averaged as the group's mean is; None where scores are no means of answers."""
+        if self.clusters is None or not isinstance(self.prepared, PreparedMean):
             return None
-        if not isinstance(self.prepared, PreparedMean):
-            return len(self._sizes), len(self._sizes)
-        values = self.prepared.values[rows]
-        right, wrong = (values > 0).any(axis=0), (values < 1).any(axis=0)
-        return tuple(len(np.unique(self.clusters[flags])) for flags in (right, wrong))  # type: ignore[return-value]
+        right = group.mixing().mean(axis=0) @ self.prepared.values[group.rows]
+        wrong = np.bincount(self.clusters, 1 - right) / self.n_examples
+        return Clusters(self._sizes / self.n_examples, wrong.clip(min=0.0))
 
     def discordant(self, base: Group, experiment: Group) -> float:
         """How many units have another score on the two sides; infinite where scores are no means and differ at all."""

@@ -130,9 +130,11 @@ class _Scorer:
         self.slices = [slice(a, b) for a, b in itertools.pairwise(offsets)]
         self.base_scores = base_scores
         self.sizes = np.ones(prepared.n_examples, dtype=np.int64)
+        self.strata = problem.strata
         if compress and not problem.slow:
-            first, self.sizes = _patterns(prepared.rows())
+            first, self.sizes = _patterns(prepared.rows(), problem.strata)
             prepared = prepared.select(slice(None), first)
+            self.strata = None if problem.strata is None else problem.strata[first]
         self.prepared = prepared
         self.clusters = problem.clusters
         self.slow = problem.slow
@@ -146,9 +148,9 @@ class _Scorer:
 
     def example_weights(self, rng: np.random.Generator, n: int) -> Array:
         if self.clusters is not None:
-            counts = draw_counts(rng, n, int(self.clusters.max()) + 1)
-            return np.asarray(counts[:, self.clusters])
-        return pattern_counts(rng, n, self.sizes)
+            ones = np.ones(int(self.clusters.max()) + 1, dtype=np.int64)
+            return np.asarray(_counts(rng, n, ones, self.strata)[:, self.clusters])
+        return _counts(rng, n, self.sizes, self.strata)
 
     def values(
         self, examples: Array | None, seeds: list[Array], runs: list[Array] | None, n: int
@@ -184,13 +186,27 @@ def _block_diagonal(blocks: Sequence[Array]) -> Array:
     return joint
 
 
-def _patterns(rows: Array) -> tuple[Array, Array]:
-    """Index of one example of each distinct row, and how many examples have it.
+def _counts(rng: np.random.Generator, n_draws: int, sizes: Array, strata: Array | None) -> Array:
+    """Counts ``(n_draws, n_patterns)`` of resamples; each of the fixed ``strata`` is drawn from by itself."""
+    if strata is None:
+        return pattern_counts(rng, n_draws, sizes)
+    counts = np.zeros((n_draws, len(sizes)), dtype=np.int32)
+    for stratum in np.unique(strata):
+        own = np.flatnonzero(strata == stratum)
+        counts[:, own] = pattern_counts(rng, n_draws, sizes[own])
+    return counts
+
+
+def _patterns(rows: Array, strata: Array | None) -> tuple[Array, Array]:
+    """Index of one example of each distinct row (of each stratum), and how many examples have it.
 
     Examples that no run tells apart are interchangeable: drawing how often each pattern comes up is the same
     as drawing examples, and there are fewer of them.
     """
-    _, first, sizes = np.unique(pattern_keys(rows), return_index=True, return_counts=True)
+    keys = pattern_keys(rows)
+    if strata is not None:
+        keys = keys * (int(strata.max()) + 1) + strata
+    _, first, sizes = np.unique(keys, return_index=True, return_counts=True)
     return first, sizes
 
 
@@ -257,9 +273,9 @@ def _crossing(group: Group) -> tuple[tuple[Any, ...], Array]:
 
 def _released_blocks(rng: np.random.RandomState, scorer: _Scorer, plan: Plan, nboot: int) -> Iterator[Block]:
     """Weights from the released procedure's draws, in its order: seeds of each pool, then examples."""
-    if scorer.clusters is not None or plan.runs != "averaged":
+    if scorer.clusters is not None or scorer.strata is not None or plan.runs != "averaged":
         raise StatisticsError(
-            "The released procedure, which a RandomState follows, knows neither clusters nor resampled "
+            "The released procedure, which a RandomState follows, knows neither clusters nor strata nor resampled "
             "fine-tuning runs. Pass a numpy Generator or an integer as `rng`."
         )
     sizes, n_examples = plan.pool_sizes(), scorer.prepared.n_examples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from functools import lru_cache
 
 import numpy as np
@@ -10,7 +11,15 @@ import pytest
 from scipy import stats as scipy_stats
 
 from multibench.stats import bounds, estimate_group
-from multibench.stats.bounds import clopper_pearson, correlation_bounds, least_variance, share_bounds
+from multibench.stats.bounds import (
+    Clusters,
+    clopper_pearson,
+    cluster_bounds,
+    correlation_bounds,
+    least_variance,
+    most_of,
+    share_bounds,
+)
 from multibench.stats.surrogate import Moments, Surrogate
 
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99, 0.999)
@@ -90,6 +99,35 @@ def test_exact_bounds_are_scipys() -> None:
             assert clopper_pearson(right, n, level) == pytest.approx((exact.low, exact.high), abs=1e-12)
 
 
+def test_a_bound_of_answers_that_runs_share_is_the_exact_one_and_rises_with_their_weight() -> None:
+    for answers in (0.0, 0.4, 3.0):
+        assert most_of(answers, 1.0, 71, 0.95) == pytest.approx(
+            clopper_pearson(answers, 71, 0.95)[1], abs=1e-12
+        )
+        found = [most_of(answers, weight, 71, 0.95) for weight in (0.04, 0.1, 0.5, 1.0)]
+        assert found == sorted(found)
+        assert found[0] > answers / 71
+        # What no run has is bounded by what any of them might.
+        assert answers or len(set(found)) == 1
+    rising = [most_of(answers, 0.1, 71, 0.95) for answers in np.linspace(0, 5, 50)]
+    assert rising == sorted(rising)
+    assert most_of(2, 1.0, 2, 0.95) == 1
+
+
+def test_wrong_answers_that_runs_share_count_once_and_those_of_one_run_by_their_part() -> None:
+    """Ten runs with five wrong answers each, the same or others: the exact part knows the difference."""
+    shared = np.ones((10, 300), dtype=int)
+    shared[:, :5] = 0
+    own = np.ones((10, 300), dtype=int)
+    for run in range(10):
+        own[run, 5 * run : 5 * run + 5] = 0
+    labels = np.ones(300, dtype=int)
+    same, other = (estimate_group({"seed": range(10)}, y, labels, "accuracy") for y in (shared, own))
+    one = estimate_group({"seed": [0]}, shared[:1], labels, "accuracy")
+    assert (same.low, same.high) == pytest.approx((one.low, one.high), abs=1e-9)
+    assert same.low < clopper_pearson(297, 300, 0.95)[0] < other.low
+
+
 def test_score_bounds_with_a_binomial_variance_are_wilsons() -> None:
     """Far from the ends, where exact bounds do not count."""
     z = scipy_stats.norm.ppf(0.975)
@@ -138,11 +176,103 @@ def test_perfect_answers_have_an_exact_bound_on_what_decides(metric: str) -> Non
     assert found.low == pytest.approx(least)
 
 
-def test_of_clusters_those_that_were_touched_count() -> None:
+def over_clusters(right: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
+    """Bounds of one run with so many right answers in each cluster."""
+    answers = np.concatenate([np.arange(size) < count for size, count in zip(sizes, right, strict=True)])
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    found = estimate_group(
+        {"seed": [0]},
+        answers[None].astype(int),
+        np.ones(len(answers), dtype=int),
+        "accuracy",
+        clusters=labels,
+    )
+    return found.low, found.high
+
+
+@pytest.mark.parametrize("per_cluster", [1, 3, 20])
+@pytest.mark.parametrize("n_clusters", [8, 15, 35])
+def test_wrong_answers_in_one_cluster_after_the_other_never_raise_a_bound(
+    n_clusters: int, per_cluster: int
+) -> None:
+    sizes = np.full(n_clusters, 20)
+    rows = [np.where(np.arange(n_clusters) < k, 20 - per_cluster, 20) for k in range(n_clusters // 2 + 1)]
+    found = np.array([over_clusters(right, sizes) for right in rows])
+    steps = np.diff(found, axis=0)
+    assert (steps[:5] <= 1e-12).all()
+    # Of many clusters the exact bounds fade from the sixth touched one on, in ten steps.
+    assert (steps <= (1e-12 if n_clusters <= 15 else 0.012)).all()
+    mirror = np.array([over_clusters(sizes - right, sizes) for right in rows])
+    np.testing.assert_allclose(1 - mirror[:, ::-1], found, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("n_clusters", [6, 15, 40])
+def test_one_more_right_answer_never_lowers_a_bound_over_few_clusters(n_clusters: int, seed: int) -> None:
+    """Few of them at all, or few with a wrong answer, wherever the wrong answers stand."""
+    rng = np.random.default_rng(seed)
+    sizes = np.full(n_clusters, int(rng.integers(2, 20)))
+    wrong = rng.binomial(sizes, rng.beta(0.5, 3, n_clusters)) + (np.arange(n_clusters) == 0)
+    if n_clusters == 40:
+        wrong[rng.permutation(40)[:35]] = 0
+    wrong = np.minimum(wrong, sizes)
+    before = over_clusters(sizes - wrong, sizes)
+    for place in np.flatnonzero(wrong):
+        after = over_clusters(sizes - wrong + (np.arange(n_clusters) == place), sizes)
+        assert after[0] >= before[0] - 1e-12
+        # The bound on the nearer end may move by a hair where one cluster is far off the others.
+        assert after[1] >= before[1] - (1e-12 if (wrong > 0).sum() < 5 else 0.005)
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+def test_bounds_over_clusters_of_unequal_size_hold_what_they_are_about(runs: int) -> None:
+    rng = np.random.default_rng(runs)
+    for _ in range(20):
+        sizes = rng.integers(1, 30, int(rng.choice([6, 20, 48])))
+        clusters = np.repeat(np.arange(len(sizes)), sizes)
+        right = rng.random((runs, len(clusters))) < rng.beta(6, 1, len(sizes))[clusters]
+        found = estimate_group(
+            {"seed": range(runs)},
+            right.astype(int),
+            np.ones(len(clusters), dtype=int),
+            "accuracy",
+            clusters=clusters,
+        )
+        assert 0 <= found.low <= found.value <= found.high <= 1
+        assert found.high - found.low > 1e-4
+
+
+def test_of_clusters_those_with_most_wrong_answers_count_exactly() -> None:
+    sizes = np.full(40, 1 / 40)
+    few, many = Clusters(sizes, np.where(np.arange(40) < 2, 0.01, 0.0)), Clusters(sizes, 0.02 * sizes)
     exact = clopper_pearson(0.98 * 40, 40, 0.95)
-    few, many = (share_bounds(0.98, 0.02, 40, 0.95, touched=(40, wrong)) for wrong in (2, 9))
-    assert few[0] == pytest.approx(exact[0])
-    assert exact[0] < many[0] < 0.98 < many[1] <= few[1]
+    first, second = (cluster_bounds(0.98, 0.02, 40, 0.95, of) for of in (few, many))
+    assert first == pytest.approx(exact)
+    # Where all clusters have wrong answers there is nothing to be exact about.
+    assert second == pytest.approx(bounds._score_bounds(0.98, 0.02))
+
+
+@pytest.mark.parametrize("metric", ["f1", "mcc", "accuracy"])
+def test_perfect_answers_over_clusters_leave_no_closed_interval(metric: str) -> None:
+    labels = np.arange(200) % 2
+    clusters = np.arange(200) // 5
+    found = estimate_group({"seed": [0, 1]}, np.stack([labels] * 2), labels, metric, clusters=clusters)
+    assert (found.value, found.high) == (1, 1)
+    assert found.low == pytest.approx(clopper_pearson(40, 40, 0.95)[0])
+    worse = labels.copy()
+    worse[0] = 1 - worse[0]
+    after = estimate_group({"seed": [0, 1]}, np.stack([worse] * 2), labels, metric, clusters=clusters)
+    assert after.low < after.value < after.high <= 1
+    assert after.low <= found.low + 0.005
+
+
+def test_bounds_over_many_clusters_are_fast() -> None:
+    rng = np.random.default_rng(0)
+    wrong = rng.uniform(0, 0.5, 20_000)
+    clusters = Clusters(np.full(20_000, 1 / 20_000), wrong / 20_000)
+    started = time.perf_counter()
+    cluster_bounds(1 - wrong.mean(), 0.01, 20_000, 0.95, clusters)
+    assert time.perf_counter() - started < 0.2
 
 
 def test_the_least_variance_of_a_difference_only_ever_adds() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
-from multibench.stats import estimate_group
+from multibench.stats import chosen, estimate_group
 from multibench.stats.chosen import Choice, choice_of_runs, choice_of_settings
 from multibench.stats.problem import prepare
 
@@ -50,10 +52,57 @@ def test_the_bias_of_the_best_of_eight_is_removed() -> None:
 
 
 def test_settings_that_differ_are_taken_for_too_good_less_often_than_by_their_plain_means() -> None:
-    """A choice on a part of the data is a worse one than that on all: what is left is too low, by less than before."""
+    """A choice on a part of the data is a worse one than that on all: what is left is a little too low."""
     plain, corrected, misses = simulated(0.05 * np.arange(8), 100)
-    assert -plain.mean() < corrected.mean() < 0.02
+    assert -0.6 * plain.mean() < corrected.mean() < 0.02
     assert (misses == 0).mean() > 0.75
+
+
+def test_a_setting_that_truly_is_the_best_keeps_nearly_all_of_its_score() -> None:
+    """On halves of seeds and examples it would often have lost to one of its equals' luck."""
+    plain, corrected, _ = simulated(np.array([0.0] * 6 + [0.1, 0.3]), 100)
+    assert plain.mean() < 0.05
+    assert -0.045 < corrected.mean() < 0.02
+
+
+def test_every_score_is_taken_once_a_division_and_the_choice_saw_none_of_its_row_or_part() -> None:
+    """By hand, on three seeds with two runs of one of them, and seven examples."""
+    rng = np.random.default_rng(11)
+    rows = [(0, 0), (0, 1), (1, 0), (2, 0)]
+    y = rng.normal(0, 1, (3, 4, 7))
+    units = np.array([0, 0, 1, 2])
+    total = 0.0
+    for division in range(chosen.DIVISIONS):
+        codes = chosen._parts(7, division).argmax(axis=1)
+        for r, j in np.ndindex(4, 7):
+            seen = y[:, units != units[r]][:, :, codes != codes[j]].mean(axis=(1, 2))
+            total += y[seen.argmax(), r, j]
+    best = y.mean(axis=(1, 2)).argmax()
+    expected = y[best].mean() - total / y[0].size / chosen.DIVISIONS
+    found = choice_of_settings(y.reshape(12, 7), y.reshape(12, 7), np.repeat([0, 1, 2], 4).tolist(), rows * 3)
+    assert found is not None
+    assert found.optimism == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("n_seeds", "n"), [(1, 1), (1, 4), (3, 1), (2, 2)])
+def test_few_seeds_and_examples_leave_an_estimate(n_seeds: int, n: int) -> None:
+    y, settings, rows = settings_of(np.random.default_rng(8), np.zeros(3), n_seeds, n)
+    found = choice_of_settings(y, y, settings, rows)
+    assert found is not None
+    assert np.isfinite(found.optimism)
+    if (n_seeds, n) == (1, 1):
+        assert found.optimism == pytest.approx(0, abs=1e-12)  # nothing was left to score on
+
+
+def test_settings_with_equally_many_right_answers_are_equal_in_every_order_of_runs() -> None:
+    right = np.array([[1, 1, 0, 0, 1, 1, 0], [0, 1, 1, 1, 0, 1, 0], [1, 0, 0, 1, 1, 0, 1]], dtype=float)
+    y = right - right.mean(axis=1, keepdims=True) + right.mean(axis=1, keepdims=True)
+    found = {
+        choice_of_settings(y[list(order)], y[list(order)], list(order), [(0, 0)] * 3)
+        for order in itertools.permutations(range(3))
+    }
+    assert len({round(one.optimism, 12) for one in found if one is not None}) == 1
+    assert len({one.agreement for one in found if one is not None}) == 1
 
 
 def test_where_one_setting_dominates_nothing_is_taken_off() -> None:
@@ -64,7 +113,7 @@ def test_where_one_setting_dominates_nothing_is_taken_off() -> None:
     assert (found.agreement, found.n_candidates) == (1, 3)
 
 
-def test_equal_settings_are_told_by_how_seldom_halves_agree() -> None:
+def test_equal_settings_are_told_by_how_seldom_parts_agree() -> None:
     y, settings, rows = settings_of(np.random.default_rng(2), np.zeros(6), 4, 40)
     found = choice_of_settings(y, y, settings, rows)
     assert found is not None
@@ -118,9 +167,9 @@ def test_the_best_run_of_each_checkpoint_loses_the_luck_of_the_examples_only() -
         plain = np.take_along_axis(y.mean(axis=2), best[:, None], 1).mean()
         taken.append(plain - found.optimism - true)
         kept.append(plain - true)
-    # A choice on half of the examples is a worse one: what is left is a little too low, never too high.
+    # A choice on four fifths of the examples is hardly a worse one.
     assert np.mean(kept) > 0.05
-    assert -0.5 * np.mean(kept) < np.mean(taken) < 0.1 * np.mean(kept)
+    assert -0.3 * np.mean(kept) < np.mean(taken) < 0.1 * np.mean(kept)
 
 
 def test_two_metrics_look_at_the_same_half_of_the_examples() -> None:

@@ -174,3 +174,10 @@ def test_adjustments_against_hand_worked_values():
     assert adjust(values, "benjamini-yekutieli").adjusted == pytest.approx((0.03 * by, 0.04 * by, 0.04 * by))
     with pytest.raises(StatisticsError, match="holm"):
         adjust(values, "bonferroni")  # type: ignore[arg-type]
+
+
+def test_interpolation_between_equal_steps_is_numpys() -> None:
+    values = np.random.default_rng(0).normal(0, 1, 400)
+    x = np.concatenate([np.linspace(-8, 8, 1000), [-7.1, 7.1, 0.0]])
+    expected = np.interp(x, np.linspace(-7.1, 7.1, 400), values)
+    np.testing.assert_allclose(joint._interpolated(x, -7.1, 7.1, values), expected, rtol=0, atol=1e-12)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from multibench.errors import StatisticsError
-from multibench.stats import CostWarning, multibootstrap, multibootstrap_group
+from multibench.stats import CostWarning, compare_groups, estimate_group, multibootstrap, multibootstrap_group
 
 N_EXAMPLES = 12
 
@@ -325,6 +325,78 @@ def test_a_costly_callable_warns():
 
     with pytest.warns(CostWarning, match="no weighted form"), contextlib.suppress(KeyboardInterrupt):
         multibootstrap(info, preds, labels, slow, nboot=1_000_000, rng=0, progress=stop)
+
+
+STRATA = np.repeat(np.arange(3), (20, 30, 50))
+
+
+def stratified_answers(seed=0, runs=4):
+    """Answers of which the first stratum is all right, the second all wrong, the third half and half."""
+    rng = np.random.default_rng(seed)
+    right = np.concatenate([np.ones((runs, 20)), np.zeros((runs, 30)), rng.random((runs, 50)) < 0.5], axis=1)
+    return {"seed": np.arange(runs) % max(1, runs)}, right.astype(int), np.ones(100, dtype=int)
+
+
+def test_fixed_strata_keep_their_share_of_every_draw():
+    info, preds, labels = stratified_answers(runs=1)
+    fixed = multibootstrap_group(info, preds[:, :50], labels[:50], "accuracy", rng=0, strata=STRATA[:50])
+    assert (fixed.value, fixed.low, fixed.high) == (0.4, 0.4, 0.4)
+    found = multibootstrap_group(info, preds, labels, "accuracy", 4000, rng=0, strata=STRATA)
+    share = preds[0, 50:].mean()
+    assert found.standard_error == pytest.approx(0.5 * np.sqrt(share * (1 - share) / 50), rel=0.05)
+    plain = multibootstrap_group(info, preds, labels, "accuracy", 4000, rng=0)
+    assert plain.standard_error > 1.3 * found.standard_error
+    assert "within strata" in found.method
+
+
+def test_strata_are_kept_with_clusters_and_in_any_order_of_examples():
+    info, preds, labels = stratified_answers()
+    clusters = np.arange(100) // 5
+    found = multibootstrap_group(info, preds, labels, "accuracy", rng=1, strata=STRATA, clusters=clusters)
+    order = np.random.default_rng(2).permutation(100)
+    again = multibootstrap_group(
+        info,
+        preds[:, order],
+        labels[order],
+        "accuracy",
+        rng=1,
+        strata=STRATA[order],
+        clusters=clusters[order],
+    )
+    assert (again.low, again.high) == (found.low, found.high)
+    constant = multibootstrap_group(
+        {"seed": [0]}, preds[:1, :50], labels[:50], "accuracy", strata=STRATA[:50], clusters=clusters[:50]
+    )
+    assert constant.low == constant.high == constant.value
+
+
+@pytest.mark.parametrize("interval", ["percentile", "rescaled"])
+def test_one_stratum_is_none(interval):
+    info, preds, labels = random_inputs()
+    one, none = (
+        multibootstrap(
+            info, preds, labels, "accuracy", nboot=300, rng=3, interval=interval, strata=strata
+        ).to_dict()
+        for strata in (np.zeros(len(labels)), None)
+    )
+    assert one["delta"]["low"] == pytest.approx(none["delta"]["low"], abs=1e-12)
+    assert one["p_value"] == none["p_value"]
+
+
+def test_every_way_to_the_multibootstrap_takes_strata():
+    info, preds, labels = stratified_answers()
+    found = estimate_group(info, preds, labels, "accuracy", rng=0, method="multibootstrap", strata=STRATA)
+    same = multibootstrap_group(info, preds, labels, "accuracy", rng=0, strata=STRATA)
+    assert (found.low, found.high) == (same.low, same.high)
+    sides = {"seed": [0, 1, 0, 1], "intervention": [False, False, True, True]}
+    compared = compare_groups(
+        sides, preds, labels, "accuracy", rng=0, method="multibootstrap", strata=STRATA
+    ).bootstrap
+    expected = multibootstrap(sides, preds, labels, "accuracy", rng=0, strata=STRATA)
+    assert compared is not None
+    np.testing.assert_array_equal(compared.samples, expected.samples)
+    with pytest.raises(StatisticsError, match="neither clusters nor strata"):
+        multibootstrap_group(info, preds, labels, "accuracy", rng=np.random.RandomState(0), strata=STRATA)
 
 
 def test_clusters_are_drawn_whole():

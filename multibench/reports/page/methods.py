@@ -70,8 +70,8 @@ def _scores(findings: Findings) -> Sentence:
         ") are by surrogate mean squares over all random factors that the runs have: pretraining seeds, fine-tuning "
         "seeds where checkpoints share them, and examples or clusters of examples. Bounds of shares are score bounds, "
         "exact where fewer than five answers are right or wrong; correlations go through Fisher's z. Medians have the "
-        "percentile multi-bootstrap. A setting that was chosen on the split it is reported for is scored on halves of "
-        "seeds and examples that the choice did not see.",
+        "percentile multi-bootstrap. A setting that was chosen on the split it is reported for is scored on a seed and "
+        "a fifth of the examples that the choice did not see, each in turn.",
         _cited(("surrogate", "multibootstrap")),
     )
 
