@@ -34,7 +34,7 @@ def train_some(
     for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
         setattr(model.config, name, dropout)
     model.dropout.p = dropout
-    stack = Stack(model, replicas, words_in(case.encoded.tokens), half=precision == "bf16")
+    stack = Stack(model, replicas, words_in(case.encoded.tokens), precision)
     each = [Replica(case.settings, derive_seeds(seed)) for seed in range(replicas)]
     return train_together(model, stack, case.encoded, case.labels, each, max_steps=steps)
 
