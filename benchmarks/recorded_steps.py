@@ -169,7 +169,7 @@ def prepare(case: Case, size: Size, replicas: int) -> Training:
     from multibench.training.stack import Stack, words_in
 
     model, encoded = model_of(size), case.encoded
-    stack = Stack(model, replicas, words_in(encoded.tokens), half=case.precision == "bf16")
+    stack = Stack(model, replicas, words_in(encoded.tokens), case.precision)
     each = [Replica(case.settings, derive_seeds(k)) for k in range(replicas)]
 
     def train(steps: int) -> TrainingRecord:

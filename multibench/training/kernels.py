@@ -200,9 +200,12 @@ class _Linear(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         weight, bias, layout = ctx.given
         g_x = torch.empty_like(x)
+        if layout.owners is not None:
+            torch.mm(layout.owners.indicator, g.float(), out=bias.gradient)
         for segment in layout.segments:
             of, g_own, x_own = segment.replicas, _of(g, segment), _of(x, segment)
-            torch.sum(g_own, 1, dtype=torch.float32, out=bias.gradient[of])
+            if layout.owners is None:
+                torch.sum(g_own, 1, dtype=torch.float32, out=bias.gradient[of])
             _write_product(g_own.transpose(1, 2), x_own, weight.gradient[of])
             if len(g_own) == 1:
                 torch.mm(g_own[0], weight.value[segment.first], out=g_x[segment.rows])
@@ -232,6 +235,9 @@ class _Norm(torch.autograd.Function):
         normal, mean, scale = torch.native_layer_norm(x, x.shape[-1:], None, None, epsilon)
         ctx.given = (weight, bias, layout)
         ctx.save_for_backward(x, mean, scale)
+        if layout.owners is not None:
+            w, b = (part.value.index_select(0, layout.owners.replica) for part in (weight, bias))
+            return torch.addcmul(b, normal, w)
         out = torch.empty_like(x)
         for segment in layout.segments:
             of = segment.replicas
@@ -244,6 +250,12 @@ class _Norm(torch.autograd.Function):
         (g,) = grads
         x, mean, scale = ctx.saved_tensors
         weight, bias, layout = ctx.given
+        if layout.owners is not None:
+            normal = (x - mean).mul_(scale).mul_(g)
+            torch.mm(layout.owners.indicator, g, out=bias.gradient)
+            torch.mm(layout.owners.indicator, normal, out=weight.gradient)
+            scaled = weight.value.index_select(0, layout.owners.replica).mul_(g)
+            return _through_norm(scaled, x, mean, scale), None, None, None, None
         g_x = torch.empty_like(x)
         for segment in layout.segments:
             of, rows = segment.replicas, segment.rows
@@ -267,10 +279,16 @@ class _Norm(torch.autograd.Function):
             torch.sum(g_own, 1, out=bias.gradient[of])
             torch.sum(normal.mul_(g_own), 1, out=weight.gradient[of])
             torch.mul(g_own, weight.value[of].unsqueeze(1), out=_of(g_x, segment))
-            g_x[rows] = torch.ops.aten.native_layer_norm_backward(
-                g_x[rows], x[rows], x.shape[-1:], mean[rows], scale[rows], None, None, (True, False, False)
-            )[0]
+            g_x[rows] = _through_norm(g_x[rows], x[rows], mean[rows], scale[rows])
         return g_x, None, None, None, None
+
+
+def _through_norm(g: torch.Tensor, x: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """The gradient before a norm without weights."""
+    found: torch.Tensor = torch.ops.aten.native_layer_norm_backward(
+        g, x, x.shape[-1:], mean, scale, None, None, (True, False, False)
+    )[0]
+    return found
 
 
 class _Drop(torch.autograd.Function):

@@ -65,7 +65,8 @@ class StepMasks:
     """The masks of one step, for the rows of all replicas; ``keys`` int64 ``(sites, N)``, a key a site and row."""
 
     def __init__(self, masks: Masks, keys: torch.Tensor) -> None:
-        self._masks, self._keys = masks, keys
+        self._masks = masks
+        self._high, self._low = (keys >> 32).to(torch.int32), keys.to(torch.int32).bitwise_or_(1)
         self._next = 0
 
     def take(self, rows: torch.Tensor | None = None) -> torch.Tensor | None:
@@ -77,14 +78,18 @@ class StepMasks:
         site = self._masks.sites[number]
         if site.rate == 0:
             return None
-        keys = self._keys[number] if rows is None else self._keys[number][rows]
-        return _kept(keys[:, None], self._masks.units[number], site)[:, : site.width]
+        high, low = self._high[number], self._low[number]
+        if rows is not None:
+            high, low = high[rows], low[rows]
+        return _kept(high[:, None], low[:, None], self._masks.units[number], site)[:, : site.width]
 
     def attention(self) -> AttentionMasks | None:
         """Those of attention weights at the next site; None keeps all."""
         number = self._following()
         site = self._masks.sites[number]
-        return None if site.rate == 0 else AttentionMasks(site, self._masks.units[number], self._keys[number])
+        if site.rate == 0:
+            return None
+        return AttentionMasks(site, self._masks.units[number], self._high[number], self._low[number])
 
     def _following(self) -> int:
         self._next += 1
@@ -93,16 +98,18 @@ class StepMasks:
 
 @dataclass(frozen=True)
 class AttentionMasks:
-    """The masks of one site of attention weights; ``keys`` ``(N,)`` are those of the rows that ask."""
+    """The masks of one site of attention weights; keys, their two halves ``(N,)``, are those of the rows that ask."""
 
     site: Site
     units: torch.Tensor
-    keys: torch.Tensor
+    high: torch.Tensor
+    low: torch.Tensor
 
     def kept(self, rows: torch.Tensor, longest: int) -> torch.Tensor:
         """For queries at ``rows`` ``(n, T)``, and as many keys as ``longest``: ``(n, heads, T, longest)``."""
         units = self.units[:, :, : -(-longest // 2)]
-        return _kept(self.keys[rows][:, None, :, None], units, self.site)[..., :longest]
+        high, low = (half[rows][:, None, :, None] for half in (self.high, self.low))
+        return _kept(high, low, units, self.site)[..., :longest]
 
 
 def _units_of(site: Site, device: torch.device) -> torch.Tensor:
@@ -113,10 +120,10 @@ def _units_of(site: Site, device: torch.device) -> torch.Tensor:
     return _mixed(pairs * _STEP).to(torch.int32)
 
 
-def _kept(keys: torch.Tensor, units: torch.Tensor, site: Site) -> torch.Tensor:
+def _kept(high: torch.Tensor, low: torch.Tensor, units: torch.Tensor, site: Site) -> torch.Tensor:
     """Whether each number is kept: a hash of 32 bits for each key and pair of units, 16 bits for each unit."""
-    z = (keys >> 32).to(torch.int32) ^ units
-    z *= keys.to(torch.int32) | 1
+    z = high ^ units
+    z *= low
     z ^= (z >> 15).bitwise_and_(2**17 - 1)
     z *= _WORD
     z ^= (z >> 16).bitwise_and_(2**16 - 1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ Numbers = NDArray[np.int64]
 
 # Products of several replicas at once save the start of many small ones on a GPU; a CPU gains nothing by them.
 _SLACK = {"cpu": 0.0, "cuda": 0.05}
+_FEW_SEGMENTS = 2
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,20 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Owners:
+    """Whose each row is: ``replica`` int64 ``(N,)``, and as 0 and 1, float32 ``(R, N)``."""
+
+    replica: torch.Tensor
+    indicator: torch.Tensor
+
+    @classmethod
+    def of(cls, replica: torch.Tensor, replicas: int) -> Owners:
+        """From the replica of each row."""
+        indicator = torch.zeros(replicas, len(replica), device=replica.device)
+        return cls(replica, indicator.scatter_(0, replica[None], 1.0))
+
+
+@dataclass(frozen=True)
 class Layout:
     """Where each replica's rows are: ``starts`` int64 ``(R,)``, of ``rows`` in all.
 
@@ -56,6 +71,8 @@ class Layout:
     segments: tuple[Segment, ...]
     starts: Numbers
     rows: int
+    owners: Owners | None = None
+    """On a GPU, where there are many segments: what spares launches for each of them."""
 
     def each(self, replicas: int) -> Numbers:
         """The rows of each replica, ``(R,)``."""
@@ -197,6 +214,8 @@ class Packer:
         on_host = [columns, first, slots, lengths, *itertools.chain.from_iterable(buckets)]
         of_rows, first_sent, slots_sent, sizes, *parts = send(on_host, self._device)
         replica_sent, token, word, at, second = of_rows.unbind(0)
+        if self._device.type == "cuda" and len(layout.segments) > _FEW_SEGMENTS:
+            layout = replace(layout, owners=Owners.of(replica_sent, len(rows)))
         return Packed(
             layout=layout,
             sequences=Layout.of(own.tolist()),

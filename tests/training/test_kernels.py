@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from multibench.tasks.encode import Encoded
 from multibench.training.batching import Grain
 from multibench.training.kernels import add_dropped, attend, linear, norm
 from multibench.training.masks import Masks, Site
-from multibench.training.packing import Layout, Packer
+from multibench.training.packing import Layout, Owners, Packer
 from multibench.training.stack import Part
 
 
@@ -37,7 +38,11 @@ def test_a_layout_has_rows_for_all_and_joins_neighbours() -> None:
     assert Layout.of([7, 0, 6, 5], grain=4).each(4).tolist() == [8, 0, 8, 8]
 
 
-def test_linear_and_norm_write_their_gradients() -> None:
+@pytest.mark.parametrize("owned", [False, True])
+def test_linear_and_norm_write_their_gradients(owned: bool) -> None:
+    """By segments, and by what spares launches for each of them on a GPU."""
+    owners = Owners.of(torch.from_numpy(OWNER), 4) if owned else None
+    layout = replace(LAYOUT, owners=owners)
     x, weight, bias = _leaf(19, 5), _leaf(4, 4, 5, seed=1), _leaf(4, 4, seed=2)
     scale, shift = _leaf(4, 4, seed=3), _leaf(4, 4, seed=4)
     g = _leaf(19, 4, seed=5).detach()
@@ -45,14 +50,15 @@ def test_linear_and_norm_write_their_gradients() -> None:
     plain = torch.nn.functional.layer_norm(plain, (4,), eps=1e-3) * scale[OWNER] + shift[OWNER]
     expected = torch.autograd.grad(plain, (x, weight, bias, scale, shift), g)
     parts = [_part(each) for each in (weight, bias, scale, shift)]
-    own = norm(linear(x, parts[0], parts[1], LAYOUT), parts[2], parts[3], 1e-3, LAYOUT)
+    own = norm(linear(x, parts[0], parts[1], layout), parts[2], parts[3], 1e-3, layout)
     own.backward(g)
     torch.testing.assert_close(own, plain)
     torch.testing.assert_close(x.grad, expected[0])
     for part, wanted in zip(parts, expected[1:], strict=True):
         for r in (0, 2, 3):
             torch.testing.assert_close(part.gradient[r], wanted[r], atol=1e-5, rtol=1e-5)
-        assert part.gradient[1].isnan().all()  # of a replica without rows nothing is written
+        # Of a replica without rows nothing is written, or zero.
+        assert not part.gradient[1].nan_to_num().any()
 
 
 SIZES = np.array([3, 1, 4, 2, 4])

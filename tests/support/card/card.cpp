@@ -275,6 +275,16 @@ TORCH_LIBRARY_IMPL(aten, CUDA, m) {
   m.impl("_fused_sdp_choice", TORCH_FN(card::way_to_attend));
 }
 
+// What a card has and a processor has not: products of half precision that come out in another one.
+TORCH_LIBRARY_IMPL(aten, CPU, m) {
+  m.impl("bmm.dtype", [](const at::Tensor& a, const at::Tensor& b, at::ScalarType out) {
+    return at::bmm(a.to(out), b.to(out));
+  });
+  m.impl("bmm.dtype_out", [](const at::Tensor& a, const at::Tensor& b, at::ScalarType type, at::Tensor& out) -> at::Tensor& {
+    return out.copy_(at::bmm(a.to(type), b.to(type)));
+  });
+}
+
 TORCH_LIBRARY(emulated_card, m) {
   m.def("set_up", &card::set_up);
   m.def("limit(int card, int memory) -> ()", [](int64_t k, int64_t bytes) { card::card_of(int(k)).memory = bytes; });
