@@ -135,7 +135,11 @@ def _attention_gradients(
         kept = keep.to(weights.dtype)
         g_scores.mul_(kept)
         used = kept.mul_(weights)
-    g_scores = torch._softmax_backward_data(g_scores, weights, -1, weights.dtype)
+    if _in_float32(weights):
+        g_float = torch._softmax_backward_data(g_scores.float(), weights.float(), -1, torch.float32)
+        g_scores = g_float.to(weights.dtype)
+    else:
+        g_scores = torch._softmax_backward_data(g_scores, weights, -1, weights.dtype)
     g_scores.mul_(q.shape[-1] ** -0.5)
     return [
         torch.bmm(g_scores, k),
@@ -170,7 +174,14 @@ def _weights(q: torch.Tensor, k: torch.Tensor, padding: torch.Tensor | None, hea
     scores = torch.bmm(q, k.transpose(1, 2)).mul_(q.shape[-1] ** -0.5)
     if padding is not None:
         scores.view(len(padding), -1, scores.shape[-1]).masked_fill_(padding[:, None], -math.inf)
+    if _in_float32(scores):
+        return torch.softmax(scores.float(), dim=-1).to(scores.dtype)
     return torch.softmax(scores, dim=-1)
+
+
+def _in_float32(weights: torch.Tensor) -> bool:
+    """Whether a softmax of half precision is better taken in float32: a CPU is slow at short rows of halves."""
+    return weights.device.type == "cpu" and weights.dtype != torch.float32 and weights.shape[-1] < 64
 
 
 def _of(x: torch.Tensor, segment: Segment) -> torch.Tensor:
