@@ -32,8 +32,8 @@ HEAD = """# The coverage study: every cell
 - *Errs* is the share of p-values up to 5 % where there is no difference.
 - *Before* is the crossed t interval that was printed before, *percentile* the released multi-bootstrap, 599 draws.
 
-Coverage and width are all that is judged here. That no bound over clusters ever moves against an answer is kept for up to five
-clusters with a wrong answer, and not always beyond ([statistics.md](statistics.md), bounded scores)."""
+Coverage and width are all that is judged here. That no bound over clusters moves against an answer holds for up to
+five clusters with a wrong answer, and not always beyond ([statistics.md](statistics.md), bounded scores)."""
 
 
 def number(value: float, digits: int = 3) -> str:
