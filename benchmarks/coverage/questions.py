@@ -44,7 +44,8 @@ def questions() -> Iterator[Cell]:
         yield Cell(
             "chosen settings", f"best of {settings}, {seeds} seeds, {apart} apart", choice, CHOICES, limits
         )
-    for groups, seeds, paired in product((3, 6), (3, 5, 10), (True, False)):
+    groups_of = [(3, seeds, paired) for seeds, paired in product((3, 5, 10), (True, False))]
+    for groups, seeds, paired in (*groups_of, (6, 3, True), (6, 5, True), (6, 5, False)):
         name = f"{groups} groups, {seeds} seeds, {'paired' if paired else 'unpaired'}"
         world = Family(groups, seeds, 277, paired)
         yield Cell("families", name, world, TOGETHER, Limits(LEAST, type_one=TYPE_ONE))

@@ -30,7 +30,10 @@ HEAD = """# The coverage study: every cell
 - *Width* is the median width over that of an oracle, 2 x 1.96 true standard errors.
 - *Above* and *below* are the shares of intervals that lie wholly above or below the truth.
 - *Errs* is the share of p-values up to 5 % where there is no difference.
-- *Before* is the crossed t interval that was printed before, *percentile* the released multi-bootstrap, 599 draws."""
+- *Before* is the crossed t interval that was printed before, *percentile* the released multi-bootstrap, 599 draws.
+
+Coverage and width are all that is judged here. That no bound over clusters moves against an answer holds for up to
+five clusters with a wrong answer, and not always beyond ([statistics.md](statistics.md), bounded scores)."""
 
 
 def number(value: float, digits: int = 3) -> str:
