@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "SHARERS",
     "VISIBLE",
     "Card",
     "check_device_name",
@@ -29,6 +30,8 @@ __all__ = [
 ]
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+SHARERS = "MULTIBENCH_CARD_SHARERS"
+"""Set for worker processes: how many of them have their card."""
 _NAME = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 _INSTANCE = "MIG-"
 
@@ -133,12 +136,19 @@ def use_device(device: torch.device) -> None:
 
 
 def planning_device(device: torch.device, cards: int = 1) -> Device:
-    """What planning has to know of ``device``, and that there are ``cards`` like it."""
+    """What planning has to know of ``device``, and that there are ``cards`` like it.
+
+    Of a card's memory there is what is free, in whole twentieths of all, so that a little more or less changes no
+    groups; or the share of this process, if several have the card.
+    """
     import torch
 
-    if device.type == "cuda":
-        return Device("cuda", torch.cuda.get_device_properties(device).total_memory, cards)
-    return Device("cpu", memory())
+    if device.type != "cuda":
+        return Device("cpu", memory())
+    free, total = torch.cuda.mem_get_info(device)
+    grain = max(1, total // 20)
+    sharers = max(1, int(os.environ.get(SHARERS, "1")))
+    return Device("cuda", min(free // grain * grain, total // sharers), cards)
 
 
 def posts(cards: Sequence[Card], workers: int) -> list[Card]:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from multibench.errors import BrokenDeviceError, MultibenchError
-from multibench.execution.devices import VISIBLE, Card
+from multibench.execution.devices import SHARERS, VISIBLE, Card
 from multibench.execution.evaluation import check_inputs
 from multibench.execution.outcome import SuiteOutcome, count_failed
 from multibench.execution.progress import ProgressReport
@@ -53,9 +53,10 @@ def supervise(
     watching = Watching(plan, store, progress)
     left = [todo]
     started = time.perf_counter()
+    sharers = Counter(card.entry for card in cards)
 
     def start(card: Card) -> subprocess.Popen[bytes]:
-        changes = {VISIBLE: card.entry, **threads_variable(threads)}
+        changes = {VISIBLE: card.entry, SHARERS: str(sharers[card.entry]), **threads_variable(threads)}
         return start_python(["-m", "multibench", *arguments], changes)
 
     with progress:

@@ -60,6 +60,25 @@ def test_masks_are_what_plain_integers_say() -> None:
         assert found[0, head, 1].tolist() == expected
 
 
+@pytest.mark.gpu
+def test_masks_on_a_gpu_are_those_of_the_processor() -> None:
+    """Bit for bit, hidden numbers and attention weights, of seeds and tokens at the ends of their ranges."""
+    if not torch.cuda.is_available():
+        pytest.skip("torch finds no CUDA device")
+    found = []
+    for device in ("cpu", "cuda"):
+        seeds = torch.tensor([2**63 - 1, 0, 20261127], device=device)
+        replica, token = (torch.arange(999, device=device) % 3, torch.arange(999, device=device) * 77)
+        masks = Masks([Site(0.1, 77), Site(0.1, 64, heads=12), Site(0.37, 768)], seeds)
+        at = masks.at(torch.tensor(2**20, device=device), replica, token)
+        hidden, attention, last = at.take(), at.attention(), at.take()
+        assert attention is not None
+        kept = attention.kept(torch.arange(60, device=device).view(3, 20), 20)
+        found.append([part.cpu() for part in (hidden, kept, last) if part is not None])
+    assert len(found[0]) == 3
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 def test_masks_of_some_rows_are_rows_of_the_masks() -> None:
     masks = Masks([Site(0.3, 40)], torch.tensor([5, 6]))
     whole = _at(masks, 3, [0, 0, 1, 1], [0, 1, 0, 1]).take()

@@ -206,12 +206,13 @@ def test_a_replica_equals_its_run_alone_after_100_steps(
 
 
 @pytest.mark.gpu
-def test_a_gpu_trains_as_the_processor_does() -> None:
-    """Without dropout, whose random numbers are another generator's there."""
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_a_gpu_trains_as_the_processor_does(dropout: float) -> None:
     if not torch.cuda.is_available():
         pytest.skip("torch finds no CUDA device")
     (on_cpu, cpu_outputs), (on_gpu, gpu_outputs) = (
-        _together(_model().to(device), "classification", EACH, steps=30) for device in ("cpu", "cuda")
+        _together(_model(dropout=dropout).to(device), "classification", EACH, steps=30)
+        for device in ("cpu", "cuda")
     )
     for r in range(len(EACH)):
         np.testing.assert_allclose(on_gpu[r].losses, on_cpu[r].losses, atol=1e-4, rtol=0)
