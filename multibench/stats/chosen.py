@@ -103,9 +103,9 @@ def _unseen(reported: Array, deciding: Array, index: Array, rows_of: Array, best
     for division in range(DIVISIONS):
         parts = _parts(reported.shape[1], division)
         cells = np.outer(rows_of.sum(axis=1), parts.sum(axis=0))  # scores in each part
-        shown, decided = (
-            rows_of @ (scores @ parts)[index] for scores in (reported, deciding)
-        )  # sums, (n_candidates, n_row_units, n_parts)
+        # Sums of scores, (n_candidates, n_row_units, n_parts).
+        decided = rows_of @ (deciding @ parts)[index]
+        shown = decided if reported is deciding else rows_of @ (reported @ parts)[index]
         picks = _best(_others(decided) / _others(cells))
         scored += float(np.take_along_axis(shown, picks[None], axis=0).sum() / cells.sum())
         same += float((picks == best).mean())
