@@ -202,7 +202,7 @@ def test_a_card_that_breaks_in_an_evaluation_ends_the_command_too(
         raise RuntimeError(ASSERTED)
 
     _breaking(monkeypatch, after=9, answers=False)
-    monkeypatch.setattr(group_module, "conclude", breaks)
+    monkeypatch.setattr("multibench.execution.trained.predict_together", breaks)
     with pytest.raises(BrokenDeviceError, match="no longer answers after RuntimeError"):
         bench.run()
     assert bench.store.run_ids() == []

@@ -54,8 +54,8 @@ def _small_evaluations(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(predict_module, "_NUMBERS_PER_BATCH", {"cpu": 1_000})
 
 
-def _cut_steps(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("multibench.training.loop.overhead_in_tokens", lambda *_: 1)
+def _many_buckets(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("multibench.training.packing.overhead_in_tokens", lambda *_: 1)
 
 
 WAYS = {
@@ -68,7 +68,7 @@ WAYS = {
     "all together": Way(("--replicas", "auto"), bound=ROUNDING),
     "together in two processes": Way(("--replicas", 2, "--workers", 2), bound=ROUNDING),
     "small evaluation batches": Way(patch=_small_evaluations, bound=ROUNDING),
-    "steps in many pieces": Way(patch=_cut_steps, bound=ROUNDING),
+    "a bucket for each length": Way(patch=_many_buckets, bound=ROUNDING),
 }
 
 Outputs = dict[tuple[Any, ...], np.ndarray]

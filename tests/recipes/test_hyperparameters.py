@@ -59,7 +59,7 @@ def test_span_only_names_are_hyperparameters() -> None:
         ("learning_rate", 0), ("learning_rate", float("nan")), ("learning_rate", "fast"), ("batch_size", 0),
         ("batch_size", 1.5), ("epochs", 0), ("epochs", float("inf")), ("max_length", 3), ("warmup", 1.0),
         ("warmup", -0.1), ("clip_norm", 0), ("dropout", 1.0), ("optimizer", "lamb"), ("schedule", "cosine"),
-        ("precision", "fp16"), ("shuffle_window", 0), ("beta2", 1.0), ("epsilon", 0), ("warmup_steps", -1),
+        ("precision", "fp8"), ("shuffle_window", 0), ("beta2", 1.0), ("epsilon", 0), ("warmup_steps", -1),
     ],
 )  # fmt: skip
 def test_illegal_values_are_refused_by_name(name: str, value: Any) -> None:

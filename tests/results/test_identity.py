@@ -12,6 +12,7 @@ from multibench import api
 from multibench.planning import PlannedRun
 from multibench.recipes import SPAN_ONLY, Hyperparameters
 from multibench.results import RunIdentity
+from multibench.results.identity import IDENTITY_VERSION, recomputed_id
 from multibench.seeds import Seeds, derive_seeds
 from multibench.tasks import Task, find_task
 
@@ -160,13 +161,20 @@ def test_seeds_of_a_fine_tuning_seed_are_independent_and_never_change() -> None:
 
 # Whoever changes what these come from makes every stored run unknown: raise IDENTITY_VERSION then.
 GOLDEN_SEEDS = (5054035686115324183, 605146270404323088, 4317714539153683600)
-GOLDEN_ID = "5462896d3fce63f3"
-GOLDEN_UNTRAINED_ID = "771e6134ea97fe23"
+GOLDEN_IDS = {1: "5462896d3fce63f3", 2: "6363d8352e80fca3"}
+GOLDEN_UNTRAINED_IDS = {1: "771e6134ea97fe23", 2: "7fec1306d3e7442e"}
 
 
 def test_the_id_of_a_given_identity_never_changes() -> None:
-    assert _identity().run_id == GOLDEN_ID
-    assert _identity(training_data=None, seeds=None).run_id == GOLDEN_UNTRAINED_ID
+    """Of no version that ever was."""
+    assert max(GOLDEN_IDS) == IDENTITY_VERSION
+    for identity, golden in (
+        (_identity(), GOLDEN_IDS),
+        (_identity(training_data=None, seeds=None), GOLDEN_UNTRAINED_IDS),
+    ):
+        assert identity.run_id == golden[IDENTITY_VERSION]
+        for version, run_id in golden.items():
+            assert recomputed_id({**identity.to_dict(), "identity_version": version}) == run_id
 
 
 def test_what_came_later_leaves_older_ids_alone() -> None:
@@ -176,7 +184,7 @@ def test_what_came_later_leaves_older_ids_alone() -> None:
 
 def test_the_record_says_what_the_id_is_made_of() -> None:
     record = _identity().to_dict()
-    assert record.pop("identity_version") == 1
+    assert record.pop("identity_version") == IDENTITY_VERSION
     assert set(record) == {field.name for field in fields(RunIdentity)}
     assert record["hyperparameters"]["learning_rate"] == 2e-5
     assert not set(record["hyperparameters"]) & set(SPAN_ONLY)
