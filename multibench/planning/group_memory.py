@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 
 from multibench.checkpoints import Architecture
+from multibench.planning.buckets import padded_length
 
 __all__ = ["GroupMemory", "PackedStep", "group_memory", "most_replicas"]
 
@@ -37,8 +38,8 @@ _SCORES, _SCORES_MASK = 1.0, 1.0
 _PASSING_HIDDEN, _PASSING_INNER, _PASSING_SCORES = 3.0, 2.0, 3.0
 
 # Lengths of texts spread by this share of their mean (measured: 0.4 to 0.6 of sentence pairs); the largest of the steps
-# of a training lies about so many standard deviations above the mean; buckets pad the squares of lengths by so much.
-_SPREAD, _LARGEST, _BUCKETS = 0.5, 3.0, 1.2
+# of a training, and the longest of the texts of a step, lie about so many standard deviations above the mean.
+_SPREAD, _LARGEST = 0.5, 3.0
 # What the context of CUDA and the libraries of products hold, which no allocator counts.
 _CONTEXT = 1.0e9
 
@@ -55,17 +56,21 @@ class PackedStep:
     pairs: float
 
     @classmethod
-    def largest(cls, sequences: int, mean: float, longest: int, replicas: int = 1) -> PackedStep:
+    def largest(
+        cls, sequences: int, mean: float, longest: int, replicas: int = 1, overhead: int = 1
+    ) -> PackedStep:
         """The largest step that a training is likely to meet, a replica, where ``replicas`` step together.
 
         ``mean`` is the mean length of its texts, cut to ``longest``. The more sequences there are in all, the closer
-        their sum is to its mean.
+        their sum is to its mean. ``overhead`` is what a bucket costs, see ``buckets``.
         """
         mean = min(mean, float(longest))
         length = min(mean * (1 + _LARGEST * _SPREAD / math.sqrt(sequences * replicas)), float(longest))
         tokens = sequences * length
-        padded = min(length * (1 + _SPREAD**2) * _BUCKETS, float(longest))
-        return cls(float(sequences), tokens, tokens * padded)
+        at_most = min(mean * (1 + _LARGEST * _SPREAD), float(longest))
+        padded = padded_length(sequences * replicas, length, max(at_most, length), overhead)
+        square = min(max(padded**2, length * padded * (1 + _SPREAD**2)), float(longest) ** 2)
+        return cls(float(sequences), tokens, sequences * square)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from multibench.planning.buckets import overhead_in_tokens
 from multibench.planning.group_memory import PackedStep, group_memory
 from multibench.planning.machine import Device
 from multibench.planning.plan import Plan, PlannedRun
@@ -141,7 +142,10 @@ def choose_replicas(runs: Sequence[PlannedRun], replicas: Replicas, device: Devi
 def training_bytes(run: PlannedRun, device: Device, replicas: int = 1) -> float:
     """Memory that ``replicas`` runs like ``run`` take while they are trained together on ``device``, roughly."""
     settings, architecture = run.settings, run.checkpoint.architecture
-    step = PackedStep.largest(settings.batch_size, run.task.mean_tokens, settings.max_length, replicas)
+    overhead = overhead_in_tokens(device.kind, architecture.hidden)
+    step = PackedStep.largest(
+        settings.batch_size, run.task.mean_tokens, settings.max_length, replicas, overhead
+    )
     known = group_memory(architecture, replicas, step, settings.precision, spans=run.task.kind == "span")
     if known is not None:
         return known.total if device.kind == "cuda" else known.allocated

@@ -17,7 +17,6 @@ __all__ = [
     "Grain",
     "cut_by_length",
     "grain_of",
-    "overhead_in_tokens",
     "rows_of_steps",
     "step_rows",
     "steps_in_total",
@@ -27,10 +26,6 @@ Rows = NDArray[np.int64]
 
 # In bucketed mode so many batches are sorted by length together.
 _POOL = 32
-
-# What one more bucket costs the attention of a layer, in numbers of hidden states of padding. On a CPU measured; on a
-# GPU reckoned from 40 operations of 10 microseconds each to start, against 3 TB/s once they run.
-_OVERHEAD = {"cpu": 15_000, "cuda": 5_000_000}
 
 
 @dataclass(frozen=True)
@@ -129,11 +124,6 @@ def _bucketed_rows(
             ends = np.cumsum([len(batch) for batch in pool])[:-1]
             like = np.split(rows, ends)
             yield from (like[k] for k in order.permutation(len(like)))
-
-
-def overhead_in_tokens(device: str, hidden: int) -> int:
-    """What one more bucket costs, in tokens of padding."""
-    return max(1, round(_OVERHEAD[device] / hidden))
 
 
 def _windowed(examples: int, window: int, rng: np.random.Generator) -> Iterator[int]:

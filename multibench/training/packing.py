@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from multibench.planning.buckets import overhead_in_tokens
 from multibench.tasks.encode import Encoded
-from multibench.training.batching import EXACT, Grain, cut_by_length, grain_of, overhead_in_tokens
+from multibench.training.batching import EXACT, Grain, cut_by_length, grain_of
 from multibench.training.stack import Stack
 
 __all__ = ["Bucket", "Layout", "Packed", "Packer", "Segment", "packer_of", "send"]

@@ -10,6 +10,7 @@ import torch
 from transformers import BertConfig, BertForQuestionAnswering, BertForSequenceClassification
 
 from multibench.checkpoints import Architecture
+from multibench.planning.buckets import overhead_in_tokens
 from multibench.planning.group_memory import PackedStep, group_memory
 from multibench.recipes import Hyperparameters, Precision
 from multibench.seeds import derive_seeds
@@ -51,7 +52,7 @@ def test_the_model_of_memory_is_near_the_peak(case: Case) -> None:
     estimate = group_memory(
         Architecture("bert", case.layers, case.hidden, case.heads, 4 * case.hidden, WORDS),
         case.replicas,
-        PackedStep.largest(BATCH, case.mean, 384, case.replicas),
+        PackedStep.largest(BATCH, case.mean, 384, case.replicas, overhead_in_tokens("cuda", case.hidden)),
         case.precision,
         spans=case.spans,
     )

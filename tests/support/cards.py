@@ -29,3 +29,4 @@ def pretend_cards(monkeypatch: pytest.MonkeyPatch, count: int, visible: str | No
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: properties(device).name)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (MEMORY, MEMORY))

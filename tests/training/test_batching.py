@@ -8,12 +8,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from multibench.planning.buckets import overhead_in_tokens
 from multibench.recipes import Hyperparameters
 from multibench.training.batching import (
     Grain,
     cut_by_length,
     grain_of,
-    overhead_in_tokens,
     rows_of_steps,
     step_rows,
     steps_in_total,
