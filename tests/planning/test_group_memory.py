@@ -91,7 +91,7 @@ def test_the_largest_step_is_no_larger_than_it_can_be() -> None:
     for count, mean, longest in ((1, 10, 64), (32, 53.2, 128), (128, 300, 384)):
         step = PackedStep.largest(count, mean, longest)
         assert step.sequences * mean <= step.tokens <= step.sequences * longest
-        assert step.tokens**2 / count <= step.pairs <= step.tokens * longest
+        assert step.tokens**2 / count <= step.pairs <= step.sequences * longest**2
 
 
 @pytest.mark.parametrize("memory", [2 * GB, 16 * GB, 80 * GB, 141 * GB])

@@ -151,11 +151,12 @@ def test_a_table_of_several_designs_is_refused_and_a_filter_helps(tmp_path: Path
     assert table.code == 0, table.err
 
 
-def test_the_committed_results_open_as_shared() -> None:
-    committed = Path(__file__).parents[2] / "results"
-    opened = Results.open(committed)
-    assert (len(opened), opened.damaged) == (80, ())
-    assert len(opened.where("finetuning_seed_design=shared")) == 80
+def test_results_of_version_1_open_as_shared() -> None:
+    opened = Results.open(Path(__file__).parent / "version_1")
+    assert (len(opened), opened.damaged) == (5, ())
+    assert len(opened.where("finetuning_seed_design=shared")) == 5
     assert {run.manifest["schema"] for run in opened.stored} == {1}
-    info = opened.where("suite=demo,step=0").predictions("pocket_similarity.dev").run_info()
+    info = opened.where("task=pocket_inference").predictions("pocket_inference.dev_matched").run_info()
     assert set(info["finetune_seed"]) == {0, 1}
+    committed = Results.open(Path(__file__).parents[2] / "results" / "demo")
+    assert len(committed.where("finetuning_seed_design=nested")) == len(committed) == 60
