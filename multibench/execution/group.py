@@ -137,6 +137,8 @@ class Maker:
             except MultibenchError:
                 raise
             except Exception as error:
+                if save is not None:
+                    raise_if_broken(self._workshop.device, error)
                 return failure(run, self._suite, error, traceback.format_exc(), self._workshop.device)
 
         if self._suite["keep_weights"] == "last":

@@ -197,12 +197,12 @@ class _Linear(torch.autograd.Function):
         ctx.save_for_backward(x)
         out = x.new_empty(layout.rows, weight.value.shape[1])
         for segment in layout.segments:
-            of = segment.replicas
-            w, b = weight.value[of].transpose(1, 2), bias.value[of].unsqueeze(1)
-            if len(w) == 1:
-                torch.addmm(b[0, 0], x[segment.rows], w[0], out=out[segment.rows])
-            else:
-                torch.baddbmm(b, _of(x, segment), w, out=_of(out, segment))
+            if segment.last - segment.first == 1:
+                r, rows = segment.first, segment.rows
+                torch.addmm(bias.value[r], x[rows], weight.value[r].t(), out=out[rows])
+                continue
+            w, b = weight.value[segment.replicas].transpose(1, 2), bias.value[segment.replicas].unsqueeze(1)
+            torch.baddbmm(b, _of(x, segment), w, out=_of(out, segment))
         return out
 
     @staticmethod
@@ -214,28 +214,30 @@ class _Linear(torch.autograd.Function):
         if layout.owners is not None:
             torch.mm(layout.owners.indicator, g.float(), out=bias.gradient)
         for segment in layout.segments:
-            of, g_own, x_own = segment.replicas, _of(g, segment), _of(x, segment)
+            if segment.last - segment.first == 1:
+                r, g_one = segment.first, g[segment.rows]
+                if layout.owners is None:
+                    torch.sum(g_one, 0, dtype=torch.float32, out=bias.gradient[r])
+                _write_product(g_one.t(), x[segment.rows], weight.gradient[r])
+                torch.mm(g_one, weight.value[r], out=g_x[segment.rows])
+                continue
+            of, g_own = segment.replicas, _of(g, segment)
             if layout.owners is None:
                 torch.sum(g_own, 1, dtype=torch.float32, out=bias.gradient[of])
-            _write_product(g_own.transpose(1, 2), x_own, weight.gradient[of])
-            if len(g_own) == 1:
-                torch.mm(g_own[0], weight.value[segment.first], out=g_x[segment.rows])
-            else:
-                torch.bmm(g_own, weight.value[of], out=_of(g_x, segment))
+            _write_product(g_own.transpose(1, 2), _of(x, segment), weight.gradient[of])
+            torch.bmm(g_own, weight.value[of], out=_of(g_x, segment))
         return g_x.to(ctx.dtype), None, None, None
 
 
 def _write_product(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
-    """``out = a b`` for each replica, summed in float32, and in float32 where the device can write it so."""
+    """``out = a b``, of one replica or of each, summed in float32, and in float32 where the device can write it so."""
+    multiply = torch.mm if a.ndim == 2 else torch.bmm
     if a.dtype == torch.float32:
-        if len(a) == 1:
-            torch.mm(a[0], b[0], out=out[0])
-        else:
-            torch.bmm(a, b, out=out)
+        multiply(a, b, out=out)
     elif a.device.type == "cuda":
-        torch.bmm(a, b, out_dtype=torch.float32, out=out)
+        multiply(a, b, out_dtype=torch.float32, out=out)
     else:
-        out.copy_(torch.bmm(a, b))
+        out.copy_(multiply(a, b))
 
 
 class _Norm(torch.autograd.Function):

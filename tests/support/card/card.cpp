@@ -280,6 +280,12 @@ TORCH_LIBRARY_IMPL(aten, CPU, m) {
   m.impl("bmm.dtype", [](const at::Tensor& a, const at::Tensor& b, at::ScalarType out) {
     return at::bmm(a.to(out), b.to(out));
   });
+  m.impl("mm.dtype", [](const at::Tensor& a, const at::Tensor& b, at::ScalarType out) {
+    return at::mm(a.to(out), b.to(out));
+  });
+  m.impl("mm.dtype_out", [](const at::Tensor& a, const at::Tensor& b, at::ScalarType type, at::Tensor& out) -> at::Tensor& {
+    return out.copy_(at::mm(a.to(type), b.to(type)));
+  });
   m.impl("bmm.dtype_out", [](const at::Tensor& a, const at::Tensor& b, at::ScalarType type, at::Tensor& out) -> at::Tensor& {
     return out.copy_(at::bmm(a.to(type), b.to(type)));
   });
