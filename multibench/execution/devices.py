@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from multibench.errors import OptionError, UnavailableError
 from multibench.planning import Device, memory
+from multibench.planning.machine import cores
 
 # Torch is imported where it is used: a name that means no device is refused without it.
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def planning_device(device: torch.device, cards: int = 1) -> Device:
     import torch
 
     if device.type != "cuda":
-        return Device("cpu", memory())
+        return Device("cpu", memory(), cores=cores())
     free, total = torch.cuda.mem_get_info(device)
     grain = max(1, total // 20)
     sharers = max(1, int(os.environ.get(SHARERS, "1")))

@@ -25,6 +25,13 @@ class Device:
     memory: int
     cards: int = 1
     """How many such GPUs share the runs; ``memory`` is that of one."""
+    cores: int = 1
+    """How many cores of a CPU share them."""
+
+    @property
+    def places(self) -> int:
+        """Where groups of runs can be trained at once."""
+        return self.cards if self.kind == "cuda" else self.cores
 
 
 def cores() -> int:

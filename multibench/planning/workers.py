@@ -20,7 +20,7 @@ Workers = int | Literal["auto"]
 # slow each other down.
 _SERIAL = 0.25
 # Rough seconds of one core: for an operation, for a token (all that is no matrix product), and for starting a process.
-_PER_OPERATION, _PER_TOKEN, _START = 1e-11, 1e-5, 8.0
+_PER_OPERATION, _PER_TOKEN, _START = 1e-11, 1e-5, 4.0
 # Python, torch and data, before any model.
 _PROCESS_BYTES = 1_000_000_000
 _MEMORY_SHARE = 0.5

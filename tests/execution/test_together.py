@@ -213,6 +213,16 @@ def test_the_size_of_a_step_decides_how_many(bench: Bench) -> None:
     assert "keeps a cpu busy" in choice.reason
 
 
+def test_each_core_or_card_has_a_group(bench: Bench) -> None:
+    (run, *_) = bench.plan().runs
+    for device in (Device("cpu", 1000 * GB, cores=4), Device("cuda", 1000 * GB, cards=4)):
+        for count, size in ((40, 10), (41, 11), (16, 4), (12, 4), (5, 4), (3, 3)):
+            assert choose_replicas([run] * count, "auto", device).replicas == size
+        assert [len(group) for group in groups_of([run] * 41, "auto", device)] == [10, 10, 10, 11]
+        assert choose_replicas([run] * 40, "auto", device).reason.startswith("so that 4 c")
+        assert choose_replicas([run] * 40, 40, device).replicas == 40
+
+
 @pytest.mark.parametrize(("kind", "share"), [("cpu", 25), ("cuda", 90)])
 def test_the_memory_of_the_device_decides_how_many(bench: Bench, kind: Any, share: int) -> None:
     (run, *_) = bench.plan().runs
