@@ -110,6 +110,7 @@ def recording() -> Iterator[Operators]:
 
     with (
         mock.patch.object(torch.Tensor, "numpy", numpy),
+        mock.patch.object(torch.Tensor, "pin_memory", lambda self: self),  # fake tensors cannot be pinned
         FakeTensorMode(shape_env=ShapeEnv()),
         Recorder(),  # type: ignore[no-untyped-call]
     ):
@@ -159,11 +160,11 @@ MRPC = Lengths(mean=53.2, sd=13.0, longest=103, words=11565)
 FEW = Lengths(mean=7.0, sd=1.5, longest=10, words=50)
 
 
-Training = Callable[[int], "TrainingRecord"]
+Training = Callable[[int], "list[TrainingRecord]"]
 
 
 def prepare(case: Case, size: Size, replicas: int) -> Training:
-    """A training of ``size`` on the texts of ``case``, by its number of steps; it gives the first replica's record."""
+    """A training of ``size`` on the texts of ``case``, by its number of steps; it gives the records."""
     from multibench.seeds import derive_seeds
     from multibench.training.loop import Replica, train_together
     from multibench.training.stack import Stack, words_in
@@ -172,8 +173,8 @@ def prepare(case: Case, size: Size, replicas: int) -> Training:
     stack = Stack(model, replicas, words_in(encoded.tokens), case.precision)
     each = [Replica(case.settings, derive_seeds(k)) for k in range(replicas)]
 
-    def train(steps: int) -> TrainingRecord:
-        return train_together(model, stack, encoded, case.labels, each, max_steps=steps)[0]
+    def train(steps: int) -> list[TrainingRecord]:
+        return train_together(model, stack, encoded, case.labels, each, max_steps=steps)
 
     return train
 
@@ -186,8 +187,8 @@ def asked_of_the_card(case: Case, replicas: int) -> tuple[float, float, float, f
     short, long = 2, 6
     for steps in (short, long):
         with recording() as operators:
-            record = prepare(case, SHAPES[case.size], replicas)(steps)
-        tokens = (record.tokens * replicas, record.computed_tokens * replicas)
+            records = prepare(case, SHAPES[case.size], replicas)(steps)
+        tokens = (sum(r.tokens for r in records), sum(r.computed_tokens for r in records))
         found.append((operators.launches, operators.bytes, *tokens))
     launches, size, real, computed = ((b - a) / (long - short) for a, b in zip(*found, strict=True))
     return launches, size, real, computed
