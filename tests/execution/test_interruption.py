@@ -87,6 +87,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return _outputs(bench)
 
 
+@pytest.mark.slow
 def test_a_suite_stopped_and_killed_again_and_again_ends_in_the_same_bits(
     tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:

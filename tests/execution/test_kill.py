@@ -100,6 +100,7 @@ def test_one_worker_killed_in_mid_suite(tmp_path: Path, undisturbed: Bench) -> N
     _killed_and_resumed(tmp_path, undisturbed, kills=2, workers=1, seed=0)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_workers_killed_in_mid_suite(tmp_path: Path, undisturbed: Bench) -> None:
     _killed_and_resumed(tmp_path, undisturbed, kills=5, workers=2, seed=1)
