@@ -10,6 +10,8 @@ from types import TracebackType
 
 __all__ = ["Storing"]
 
+_LAST_SECONDS = 5.0
+
 
 class Storing:
     """Does one thing after the other in the background; what went wrong there is raised in the caller's thread.
@@ -38,6 +40,8 @@ class Storing:
         except KeyboardInterrupt:
             self._ended.wait()
             raise
+        # What the thread still lets go of must not meet the end of the process.
+        self._thread.join(_LAST_SECONDS)
         if error is None:
             self.collect()
 
