@@ -94,7 +94,7 @@ def recording() -> Iterator[Operators]:
 
     operators, numpy_of = Operators(), torch.Tensor.numpy
 
-    class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if func is torch.ops.aten._local_scalar_dense.default:
                 return 1
@@ -112,7 +112,7 @@ def recording() -> Iterator[Operators]:
         mock.patch.object(torch.Tensor, "numpy", numpy),
         mock.patch.object(torch.Tensor, "pin_memory", lambda self: self),  # fake tensors cannot be pinned
         FakeTensorMode(shape_env=ShapeEnv()),
-        Recorder(),  # type: ignore[no-untyped-call]
+        Recorder(),  # type: ignore[no-untyped-call]  # nor here
     ):
         yield operators
 

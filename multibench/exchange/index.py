@@ -71,7 +71,7 @@ def read_index(path: Path) -> list[Listed]:
         if name not in legal:
             hint = nearest_or_all(name, legal)
             raise DataError(f"The index {path} has the column {name!r}, which means nothing here; {hint}")
-    table = read_table(path, format_, Wanted(("family", "task"), optional=tuple(names)))  # type: ignore[arg-type]
+    table = read_table(path, format_, Wanted(("family", "task"), optional=tuple(names)))  # type: ignore[arg-type]  # read above
     listed = []
     for number in range(len(table)):
         place = table.place(number)

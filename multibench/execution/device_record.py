@@ -47,7 +47,7 @@ def _card(device: torch.device) -> dict[str, str | None]:
 
 def _newest_of_driver() -> str | None:
     """The newest version of CUDA that the driver can run: 13000 is 13.0."""
-    number = torch._C._cuda_getDriverVersion()  # type: ignore[attr-defined]
+    number = torch._C._cuda_getDriverVersion()  # type: ignore[attr-defined]  # not declared
     return f"{number // 1000}.{number % 1000 // 10}" if number else None
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multibench.checkpoints import Architecture
 from multibench.planning.buckets import padded_length
 
-__all__ = ["GroupMemory", "PackedStep", "group_memory", "most_replicas"]
+__all__ = ["GroupMemory", "PackedStep", "group_memory"]
 
 # Bytes of a trained number: weight, gradient and two moments in float32; and the half copy of it.
 _TRAINED, _HALF_COPY = 16, 2
@@ -127,22 +127,6 @@ def group_memory(
         passing=replicas * _passing(architecture, inner, step, number),
         model=float(_MODEL * parameters),
     )
-
-
-def most_replicas(
-    architecture: Architecture,
-    step: PackedStep,
-    precision: str,
-    memory: float,
-    words: int | None = None,
-    spans: bool = False,
-) -> int | None:
-    """How many replicas ``memory`` bytes hold, 0 if not one; None where a size is unknown."""
-    one = group_memory(architecture, 1, step, precision, words, spans)
-    if one is None:
-        return None
-    shared = one.model + one.context
-    return max(0, int((memory - shared) / (one.allocated - one.model)))
 
 
 def _kept(architecture: Architecture, inner: int, step: PackedStep, number: int, spans: bool) -> float:

@@ -16,9 +16,10 @@ from multibench.planning.cards import Card, Precision
 __all__ = ["StepTime", "StepWork", "forward_time", "step_time"]
 
 # Kernels that a step launches, beside those of its layers and in each of them; forward pass, backward pass and update.
-_LAUNCHES, _LAUNCHES_PER_LAYER = 117, 111
-# And for each replica: the update of parameters that decay, and of those that do not.
-_LAUNCHES_PER_REPLICA = 2
+_LAUNCHES, _LAUNCHES_PER_LAYER = 171, 109
+# And for each replica: the update of parameters that decay, and of those that do not; and in each layer, since replicas
+# with more tokens than others have products of their own.
+_LAUNCHES_PER_REPLICA, _LAUNCHES_PER_REPLICA_LAYER = 2, 5
 # Seconds: of one core for each launch, and of the card between two kernels.
 _HOST_PER_LAUNCH, _GAP = 12e-6, 2e-6
 # The share of a forward pass in what is launched, copied and multiplied for training, without the update.
@@ -87,6 +88,7 @@ def step_time(
     if passes is None:
         return None
     own = _LAUNCHES_PER_REPLICA * replicas
+    own += _LAUNCHES_PER_REPLICA_LAYER * architecture.layers * (replicas - 1)
     updating = replicas * _PER_WEIGHT * _trained_numbers(architecture) / card.copying_reached
     return StepTime(
         passes.host + own * _HOST_PER_LAUNCH,

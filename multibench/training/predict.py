@@ -19,7 +19,7 @@ from multibench.training.stack import Stack, words_in
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["predict", "predict_spans", "predict_together"]
+__all__ = ["predict", "predict_together"]
 
 # Numbers of hidden states in a batch: on a CPU as many as its caches hold, on a GPU as many as keep it busy.
 _NUMBERS_PER_BATCH = {"cpu": 800_000, "cuda": 100_000_000}
@@ -52,16 +52,9 @@ def predict_together(model: PreTrainedModel, stack: Stack, encoded: Encoded) -> 
 
 
 def predict(model: PreTrainedModel, encoded: Encoded, precision: Precision = "fp32") -> NDArray[np.float32]:
-    """Outputs of one model, ``(n, outputs)``, in the order of ``encoded``."""
+    """Outputs of one model, ``(n, outputs)``, of a span head ``(total, 2)``; see ``predict_together``."""
     outputs: NDArray[np.float32] = predict_together(model, _alone(model, precision), encoded)[0]
     return outputs
-
-
-def predict_spans(
-    model: PreTrainedModel, encoded: Encoded, precision: Precision = "fp32"
-) -> NDArray[np.float32]:
-    """Start and end scores of one model for every token of ``encoded``, ``(total, 2)``, in its order."""
-    return predict(model, encoded, precision)
 
 
 def _alone(model: PreTrainedModel, precision: Precision) -> Stack:

@@ -209,6 +209,20 @@ def test_a_card_that_breaks_in_an_evaluation_ends_the_command_too(
     assert not list((bench.store.folder / "claims").glob("[!.]*"))
 
 
+def test_a_card_that_breaks_while_weights_are_kept_ends_the_command_too(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: Any, **__: Any) -> None:
+        raise RuntimeError(ASSERTED)
+
+    bench.write(keep_weights="last")
+    _breaking(monkeypatch, after=9, answers=False)
+    monkeypatch.setattr("multibench.execution.trained.TrainedGroup.save", breaks)
+    with pytest.raises(BrokenDeviceError, match="no longer answers after RuntimeError"):
+        bench.run()
+    assert bench.store.run_ids() == []
+
+
 def test_the_one_card_is_asked_here(card: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
     card(lambda right: right)
     assert [found.name for found in usable_cards("auto", "auto", print)] == ["cuda:0"]

@@ -10,6 +10,7 @@ import torch
 
 from multibench.errors import OptionError, UnavailableError
 from multibench.execution.devices import (
+    SHARERS,
     Card,
     choose_device,
     device_of,
@@ -131,6 +132,11 @@ def test_planning_knows_the_memory_of_a_card_and_how_many_there_are(monkeypatch:
     assert planning_device(torch.device("cuda", 0), 4) == Device("cuda", MEMORY, 4)
     assert planning_device(torch.device("cuda", 0)) == Device("cuda", MEMORY)
     assert planning_device(torch.device("cpu")).kind == "cpu"
+    # What is free, in twentieths of all; of several processes on the card each has its share.
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(0.62 * MEMORY), MEMORY))
+    assert planning_device(torch.device("cuda", 0)).memory == MEMORY // 20 * 12
+    monkeypatch.setenv(SHARERS, "2")
+    assert planning_device(torch.device("cuda", 0)).memory == MEMORY // 2
 
 
 def test_a_name_is_looked_at_without_torch() -> None:

@@ -452,3 +452,10 @@ def test_results_open_where_the_suite_put_them(full: Bench) -> None:
     tensor = full.opened().where("task=tones").predictions("tones.dev")
     assert tensor.outputs.shape == (4, 24, 1)
     assert tensor.as_released
+
+
+def test_tf32_is_refused_where_there_is_no_gpu(bench: Bench) -> None:
+    told = multibench("run", bench.suite, *bench.options, "--device", "cpu", "--set", "recipe.precision=tf32")
+    assert told.code == 2
+    assert "precision is tf32, which a cpu has not" in told.err
+    assert bench.store.run_ids() == []

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from multibench.checkpoints import Architecture
-from multibench.planning.group_memory import PackedStep, group_memory, most_replicas
+from multibench.planning.group_memory import PackedStep, group_memory
 from multibench.recipes import Hyperparameters
 from multibench.seeds import derive_seeds
 from multibench.tasks.encode import Encoded
@@ -33,8 +33,8 @@ def _total(
 def test_twenty_bert_bases_on_sentence_pairs_fit_80_gb() -> None:
     found = group_memory(BASE, 20, MRPC, "bf16")
     assert 40 * GB < found.total < 72 * GB  # a tenth of the card is left
-    assert (most_replicas(BASE, MRPC, "bf16", 0.9 * 80 * GB) or 0) >= 20
-    assert 0 < (most_replicas(BASE, MRPC, "bf16", 0.9 * 40 * GB) or 0) < 20
+    assert _total(replicas=20) <= 0.9 * 80 * GB
+    assert _total(replicas=1) <= 0.9 * 40 * GB < _total(replicas=20)
 
 
 def test_orders_of_magnitude() -> None:
@@ -94,19 +94,10 @@ def test_the_largest_step_is_no_larger_than_it_can_be() -> None:
         assert step.tokens**2 / count <= step.pairs <= step.sequences * longest**2
 
 
-@pytest.mark.parametrize("memory", [2 * GB, 16 * GB, 80 * GB, 141 * GB])
-def test_as_many_replicas_as_the_memory_holds(memory: float) -> None:
-    most = most_replicas(BASE, MRPC, "bf16", memory)
-    assert most is not None
-    assert _total(replicas=most) <= memory or most == 0
-    assert _total(replicas=most + 1) > memory
-
-
 def test_a_size_that_is_not_known_has_no_memory() -> None:
     for name in ("intermediate", "vocab_size"):
         unknown = replace(BASE, **{name: None})
         assert group_memory(unknown, 1, MRPC, "bf16") is None
-        assert most_replicas(unknown, MRPC, "bf16", 80 * GB) is None
     assert _total(replace(BASE, heads=None)) == _total()
 
 

@@ -11,7 +11,7 @@ import transformers
 from transformers import BertConfig, BertForSequenceClassification
 
 from multibench.recipes import Hyperparameters
-from multibench.training.optimizer import StackedAdam, learning_rate_at
+from multibench.training.optimizer import LossScaling, StackedAdam, learning_rate_at
 from multibench.training.stack import Stack
 
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -184,3 +184,37 @@ def test_biases_and_layer_norms_do_not_decay(architecture: str) -> None:
     for name, tensor in base.named_parameters():
         kept = name.endswith("bias") or name.rpartition(".")[0] in norms
         torch.testing.assert_close(tensor, before[name] * (1.0 if kept else 0.95), msg=name)
+
+
+def test_loss_scaling_skips_and_halves_then_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multibench.training.optimizer._GROW_AFTER", 3)
+    scaling = LossScaling(2, torch.device("cpu"))
+    assert scaling.scales.tolist() == [65_536.0, 65_536.0]
+    assert scaling.skipped(torch.tensor([1.0, math.inf])).tolist() == [0, 1]
+    assert scaling.scales.tolist() == [65_536.0, 32_768.0]
+    assert scaling.skipped(torch.tensor([1.0, math.nan])).tolist() == [0, 1]
+    assert scaling.skipped(torch.tensor([1.0, 2.0])).tolist() == [0, 0]
+    assert scaling.scales.tolist() == [131_072.0, 16_384.0]  # three good ones, and two bad ones
+
+
+def test_a_step_that_overflows_in_fp16_is_skipped_by_its_replica_alone() -> None:
+    """The other replica moves as without the first: scaled gradients give the update of plain ones."""
+    settings = _settings(weight_decay=0.1, clip_norm=0.7)
+    stack = Stack(_model(), 2, WORDS, "fp16")
+    plain = Stack(_model(), 1, WORDS)
+    adam, expected = StackedAdam(stack, [settings] * 2), StackedAdam(plain, [settings])
+    gradients = torch.randn(plain.weights.shape, generator=torch.Generator().manual_seed(0))
+    begun = stack.weights[0].clone()
+    for step in range(2):
+        plain.gradients.copy_(gradients)
+        stack.gradients[1] = gradients[0] * 65_536
+        stack.gradients[0] = gradients[0] * (math.inf if step == 0 else 32_768)
+        norms = adam.step([1e-3, 1e-3])
+        assert torch.isfinite(norms).tolist() == [step == 1, True]
+        torch.testing.assert_close(norms[1], expected.step([1e-3])[0])
+        torch.testing.assert_close(stack.weights[1], plain.weights[0], atol=1e-7, rtol=0)
+        if step == 0:
+            assert torch.equal(stack.weights[0], begun)
+            first = plain.weights[0].clone()
+    # Its first step that counts is the first of the other one: the skipped one was not counted.
+    torch.testing.assert_close(stack.weights[0], first, atol=1e-7, rtol=0)

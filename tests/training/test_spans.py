@@ -32,7 +32,7 @@ from multibench.tasks.spans import EncodedSpans
 from multibench.training import packing
 from multibench.training.batching import step_rows, steps_in_total
 from multibench.training.loop import train
-from multibench.training.predict import predict_spans
+from multibench.training.predict import predict
 from multibench.training.spans import best_answers, per_window_loss
 from tests.support.tiny import BAD, GOOD, PLAIN, VOCABULARY, Kind, make_checkpoint
 
@@ -136,7 +136,7 @@ def test_padding_takes_no_part_in_the_loss(tmp_path: Path, monkeypatch: pytest.M
         model = load_model(folder, Head("span", 2), Dropout(0.0, 0.0, 0.0))
         initialise_head(model, 11)
         if not records:
-            scores = torch.from_numpy(predict_spans(model, encoded)).double()
+            scores = torch.from_numpy(predict(model, encoded)).double()
         monkeypatch.setattr(packing, "overhead_in_tokens", lambda *_, n=overhead: n)
         record = train(model, encoded, encoded.targets, SETTINGS, derive_seeds(0), max_steps=1)
         records.append(record)
